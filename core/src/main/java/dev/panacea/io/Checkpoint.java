@@ -1,0 +1,51 @@
+package dev.panacea.io;
+
+import dev.panacea.kernels.QuantType;
+import dev.panacea.llama.LlamaConfig;
+import java.lang.foreign.MemorySegment;
+import java.util.Optional;
+import java.util.Set;
+
+/**
+ * A model on disk, whatever its format, by the tensor names and row orders of Hugging Face ({@code model.layers.0.self_attn.q_proj.weight};
+ * the rows of q and k in half-split order). Files are mapped; nothing is read before it is asked for.
+ */
+public interface Checkpoint extends AutoCloseable {
+    LlamaConfig config();
+
+    /** What and where, for a person: {@code "SmolLM2-135M-Instruct.Q4_1.gguf (GGUF Q4_1, 98 MB)"}. */
+    String description();
+
+    /** Names of all tensors. */
+    Set<String> names();
+
+    /**
+     * The shape, outermost dimension first: {@code [out, in]} of a linear layer.
+     *
+     * @throws dev.panacea.kernels.PanaceaException if there is no such tensor
+     */
+    long[] shape(String name);
+
+    /** The stored type, such as {@code "BF16"}, {@code "Q4_1"} or {@code "NF4"}. */
+    String storedType(String name);
+
+    /** Values {@code offset} to {@code offset + count} of the flattened tensor as floats, into the start of {@code destination}. */
+    void read(String name, long offset, int count, float[] destination);
+
+    /** The stored 4-bit form, where bitsandbytes quantized this tensor. */
+    Optional<Stored4Bit> stored4Bit(String name);
+
+    /**
+     * A weight as bitsandbytes stores it; the segments are parts of the mapped file.
+     *
+     * @param packed (n+1)/2 bytes
+     * @param absmax F32 per block, or U8 codes when nested
+     */
+    record Stored4Bit(QuantType type, int blockSize, MemorySegment packed, MemorySegment absmax, Optional<Nested> nested) {
+        /** @param levels 256 F32; @param scale F32, one per 256 blocks */
+        public record Nested(MemorySegment levels, MemorySegment scale, float offset) {}
+    }
+
+    @Override
+    void close();
+}

@@ -1,0 +1,39 @@
+package dev.panacea.llama;
+
+import java.util.Optional;
+
+/**
+ * Rotary position embedding (Su et al. 2021).
+ *
+ * @param theta base of the frequencies: {@code theta^(-2j/headDim)}
+ * @param scaling Llama 3's stretching of the low frequencies, if the model uses it
+ */
+public record RopeConfig(double theta, Optional<Llama3Scaling> scaling) {
+
+    /** {@code rope_scaling} of type {@code llama3}, by the names of config.json. */
+    public record Llama3Scaling(double factor, double lowFreqFactor, double highFreqFactor, int originalMaxPositionEmbeddings) {}
+
+    /** Angle per position of each of the {@code headDim / 2} pairs. */
+    public double[] frequencies(int headDim) {
+        double[] f = new double[headDim / 2];
+        for (int j = 0; j < f.length; j++) {
+            double plain = Math.pow(theta, -2.0 * j / headDim);
+            f[j] = scaling.map(s -> stretched(plain, s)).orElse(plain);
+        }
+        return f;
+    }
+
+    private static double stretched(double freq, Llama3Scaling s) {
+        double waveLength = 2 * Math.PI / freq;
+        double low = s.originalMaxPositionEmbeddings() / s.lowFreqFactor();
+        double high = s.originalMaxPositionEmbeddings() / s.highFreqFactor();
+        if (waveLength < high) {
+            return freq;
+        }
+        if (waveLength > low) {
+            return freq / s.factor();
+        }
+        double t = (s.originalMaxPositionEmbeddings() / waveLength - s.lowFreqFactor()) / (s.highFreqFactor() - s.lowFreqFactor());
+        return (1 - t) * freq / s.factor() + t * freq;
+    }
+}

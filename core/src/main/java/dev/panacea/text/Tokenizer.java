@@ -1,0 +1,44 @@
+package dev.panacea.text;
+
+import java.util.OptionalInt;
+
+/** Text to token ids and back. Safe for use by several threads. */
+public interface Tokenizer extends AutoCloseable {
+    /** Ids of plain text: the name of a special token in it is text like any other, and nothing is added. */
+    int[] encode(String text);
+
+    /** Ids of text in which the names of special tokens stand for those tokens; nothing is added. For text of your own, never a user's. */
+    int[] encodeWithSpecialTokens(String text);
+
+    /** The text of ids; special tokens by their names, or left out. */
+    String decode(int[] ids, boolean skipSpecialTokens);
+
+    /** A decoder for ids that arrive one by one; it gives out whole characters only. */
+    StreamDecoder streamDecoder(boolean skipSpecialTokens);
+
+    int vocabSize();
+
+    OptionalInt bosToken();
+
+    OptionalInt eosToken();
+
+    /** The id of a token by its exact name, such as {@code <|im_end|>}. */
+    OptionalInt tokenId(String token);
+
+    /** The name of a token as the vocabulary has it. */
+    String tokenName(int id);
+
+    boolean isSpecial(int id);
+
+    @Override
+    void close();
+
+    /** Turns a stream of ids into a stream of text. */
+    interface StreamDecoder {
+        /** What this id makes readable; empty while a character is incomplete. */
+        String push(int id);
+
+        /** What is left at the end. */
+        String flush();
+    }
+}
