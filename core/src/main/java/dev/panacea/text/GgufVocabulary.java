@@ -1,9 +1,12 @@
 package dev.panacea.text;
 
+import dev.panacea.io.GgufMetadata;
+import dev.panacea.kernels.PanaceaException;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.OptionalLong;
 
 /**
  * What a GGUF file says of its tokenizer: the keys {@code tokenizer.ggml.*} and {@code tokenizer.chat_template}.
@@ -24,5 +27,23 @@ public record GgufVocabulary(String source, String model, Optional<String> pre, 
         tokens = List.copyOf(tokens);
         merges = List.copyOf(merges);
         tokenTypes = tokenTypes.clone();
+    }
+
+    /** @param source the name of the file, for messages */
+    public static GgufVocabulary of(GgufMetadata metadata, String source) {
+        String model = metadata.string("tokenizer.ggml.model").orElseThrow(() -> new PanaceaException(source
+                + " has no tokenizer (tokenizer.ggml.model is missing); is it an adapter or a part of a model?"));
+        return new GgufVocabulary(source, model, metadata.string("tokenizer.ggml.pre"), metadata.strings("tokenizer.ggml.tokens"),
+                metadata.strings("tokenizer.ggml.merges"), metadata.ints("tokenizer.ggml.token_type"), id(metadata, source, "bos"), id(metadata, source, "eos"),
+                id(metadata, source, "eot"), metadata.bool("tokenizer.ggml.add_bos_token"), metadata.string("tokenizer.chat_template"));
+    }
+
+    private static OptionalInt id(GgufMetadata metadata, String source, String token) {
+        String key = "tokenizer.ggml." + token + "_token_id";
+        OptionalLong id = metadata.integer(key);
+        if (id.isPresent() && id.getAsLong() != (int) id.getAsLong()) {
+            throw new PanaceaException(source + ": " + key + " is " + id.getAsLong() + ", which is no token");
+        }
+        return id.isPresent() ? OptionalInt.of((int) id.getAsLong()) : OptionalInt.empty();
     }
 }

@@ -1,10 +1,22 @@
 package dev.panacea.text;
 
+import dev.panacea.io.GgufFile;
+import java.nio.file.Files;
 import java.nio.file.Path;
 
 /** Makes tokenizers. Close what you get. */
 public final class Tokenizers {
     private Tokenizers() {}
+
+    /** The tokenizer of a model, which is a folder as Hugging Face has it or a GGUF file. */
+    public static BpeTokenizer open(Path model) {
+        if (Files.isDirectory(model)) {
+            return fromFolder(model);
+        }
+        try (GgufFile file = GgufFile.open(model)) {
+            return fromGguf(GgufVocabulary.of(file.metadata(), model.toString()));
+        }
+    }
 
     /**
      * The tokenizer of a model folder with a tokenizer.json.
