@@ -54,6 +54,11 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
         return new PeftConfig(baseModel, rank, alpha, dropout, ModulePattern.names(targets), Optional.empty(), List.of(), useRslora, Map.of(), Map.of());
     }
 
+    /** The same with another {@code base_model_name_or_path}. */
+    public PeftConfig withBaseModel(String name) {
+        return new PeftConfig(Optional.of(name), rank, alpha, dropout, targets, excluded, layers, useRslora, rankPattern, alphaPattern);
+    }
+
     /** Whether a linear layer, by its path such as {@code model.layers.0.self_attn.q_proj}, is adapted. */
     public boolean isTarget(String module) {
         if (excluded.isPresent() && excluded.get().matches(module) || !targets.matches(module)) {

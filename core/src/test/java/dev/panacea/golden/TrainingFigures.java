@@ -12,6 +12,7 @@ import dev.panacea.generate.GenerationConfig;
 import dev.panacea.generate.Generator;
 import dev.panacea.io.Checkpoint;
 import dev.panacea.io.Checkpoints;
+import dev.panacea.io.LoraTensors;
 import dev.panacea.io.PeftAdapter;
 import dev.panacea.io.SafetensorsFile;
 import dev.panacea.kernels.DType;
@@ -172,9 +173,9 @@ final class TrainingFigures {
     private void finalAdapter(LoraAdapter adapter) {
         PeftAdapter expected = PeftAdapter.read(folder.resolve("adapter_final"));
         double worst = 0;
-        for (LoraAdapter.Pair p : adapter.pairs()) {
-            PeftAdapter.LoraTensors e = expected.modules().get(p.module().name());
-            worst = Math.max(worst, Math.max(Deviation.ofNorm(p.a(), e.a()), Deviation.ofNorm(p.b(), e.b())));
+        for (Map.Entry<String, LoraTensors> ours : adapter.toPeft("").modules().entrySet()) {
+            LoraTensors e = expected.modules().get(ours.getKey());
+            worst = Math.max(worst, Math.max(Deviation.ofNorm(ours.getValue().a(), e.a()), Deviation.ofNorm(ours.getValue().b(), e.b())));
         }
         Deviation.within(name + " final adapter", worst, 1e-3);
     }

@@ -3,6 +3,8 @@ package dev.panacea.testing;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.io.Checkpoint;
 import dev.panacea.io.Checkpoints;
+import dev.panacea.io.LoraTensors;
+import dev.panacea.io.PeftAdapter;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.llama.LlamaModel;
@@ -30,16 +32,16 @@ public final class TinyModel {
 
     /** An adapter on all linear layers with A and B both set, so that every gradient is alive. */
     public static LoraAdapter adapter(LlamaModel model) {
-        LoraAdapter fresh = LoraAdapter.create(model, new LoraConfig(4, 8, LoraConfig.ALL_LINEAR, false), 3);
-        SplittableRandom random = new SplittableRandom(5);
-        List<LoraAdapter.Pair> pairs = fresh.pairs();
-        for (LoraAdapter.Pair p : pairs) {
-            for (int i = 0; i < p.b().length; i++) {
-                p.b()[i] = (float) (random.nextGaussian() * 0.02);
+        try (LoraAdapter fresh = LoraAdapter.create(model, new LoraConfig(4, 8, LoraConfig.ALL_LINEAR, false), 3)) {
+            PeftAdapter peft = fresh.toPeft("tiny");
+            SplittableRandom random = new SplittableRandom(5);
+            for (LoraTensors t : peft.modules().values()) {
+                for (int i = 0; i < t.b().length; i++) {
+                    t.b()[i] = (float) (random.nextGaussian() * 0.02);
+                }
             }
+            return LoraAdapter.fromPeft(model, peft);
         }
-        fresh.close();
-        return LoraAdapter.of(model, pairs);
     }
 
     /** Examples of different lengths with a prompt that is not trained. */

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.eval.LossEvaluator;
+import dev.panacea.io.PeftAdapter;
 import dev.panacea.kernels.CpuKernels;
 import dev.panacea.kernels.CpuTier;
 import dev.panacea.kernels.DType;
@@ -16,6 +17,7 @@ import dev.panacea.lora.LoraAdapter;
 import dev.panacea.lora.LoraConfig;
 import dev.panacea.testing.TinyModel;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -34,7 +36,7 @@ class SftTrainerTest {
             double before = LossEvaluator.evaluate(model, EXAMPLES).loss();
             TrainingResult result = new SftTrainer(model, adapter, config).train(EXAMPLES, s -> {});
             double after = LossEvaluator.evaluate(model, EXAMPLES).loss();
-            return new Run(result.steps(), before, after, adapter.pairs().stream().flatMap(p -> Stream.of(p.a(), p.b())).toList());
+            return new Run(result.steps(), before, after, adapter.toPeft("tiny").modules().values().stream().flatMap(t -> Stream.of(t.a(), t.b())).toList());
         }
     }
 
@@ -88,9 +90,9 @@ class SftTrainerTest {
     @Test
     void aLossThatIsNoNumberIsAnErrorWithARemedy() {
         try (Kernels kernels = CpuKernels.open(); LlamaModel model = TinyModel.load(kernels, Quantization.NONE, DType.F32); LoraAdapter good = TinyModel.adapter(model)) {
-            List<LoraAdapter.Pair> pairs = good.pairs();
-            java.util.Arrays.fill(pairs.getFirst().b(), Float.POSITIVE_INFINITY);
-            try (LoraAdapter broken = LoraAdapter.of(model, pairs)) {
+            PeftAdapter peft = good.toPeft("tiny");
+            Arrays.fill(peft.modules().values().iterator().next().b(), Float.POSITIVE_INFINITY);
+            try (LoraAdapter broken = LoraAdapter.fromPeft(model, peft)) {
                 assertThatThrownBy(() -> new SftTrainer(model, broken, config(2)).train(EXAMPLES, s -> {})).isInstanceOf(PanaceaException.class)
                         .hasMessageContaining("lower the learning rate");
             }
