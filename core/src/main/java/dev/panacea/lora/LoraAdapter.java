@@ -1,6 +1,9 @@
 package dev.panacea.lora;
 
 import dev.panacea.autograd.LoraLinear;
+import dev.panacea.io.LoraTensors;
+import dev.panacea.io.PeftAdapter;
+import dev.panacea.io.PeftConfig;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.Lora;
 import dev.panacea.kernels.PanaceaException;
@@ -11,11 +14,13 @@ import java.lang.foreign.MemorySegment;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.SplittableRandom;
 
 /** A LoRA adapter for one model: the trained pairs of the layers that it targets. */
 public final class LoraAdapter implements AutoCloseable {
     private final Kernels kernels;
+    private final PeftConfig config;
     private final TrainableParameters parameters;
     private final Map<String, Module> modules;
 
@@ -24,7 +29,7 @@ public final class LoraAdapter implements AutoCloseable {
      *
      * @param scaling factor of {@code B A}
      */
-    public record Module(String name, int rank, int in, int out, double scaling) {
+    private record Module(String name, int rank, int in, int out, double scaling) {
         private String aName() {
             return name + ".lora_A.weight";
         }
@@ -34,8 +39,9 @@ public final class LoraAdapter implements AutoCloseable {
         }
     }
 
-    private LoraAdapter(Kernels kernels, Map<String, Module> modules) {
+    private LoraAdapter(Kernels kernels, PeftConfig config, Map<String, Module> modules) {
         this.kernels = kernels;
+        this.config = config;
         this.modules = modules;
         Map<String, Long> lengths = new LinkedHashMap<>();
         for (Module m : modules.values()) {
@@ -57,7 +63,8 @@ public final class LoraAdapter implements AutoCloseable {
                 modules.put(l.name(), new Module(l.name(), checkedRank(config.r(), l), l.in(), l.out(), config.scaling()));
             }
         }
-        LoraAdapter adapter = new LoraAdapter(model.kernels(), modules);
+        PeftConfig peft = PeftConfig.of(Optional.empty(), config.r(), config.loraAlpha(), 0, config.targetModules(), config.useRslora());
+        LoraAdapter adapter = new LoraAdapter(model.kernels(), peft, modules);
         SplittableRandom random = new SplittableRandom(seed);
         for (Module m : modules.values()) {
             float bound = (float) (1 / Math.sqrt(m.in()));
@@ -70,26 +77,38 @@ public final class LoraAdapter implements AutoCloseable {
         return adapter;
     }
 
-    /** An adapter of pairs that exist already; every one must fit the model. */
-    public static LoraAdapter of(LlamaModel model, List<Pair> pairs) {
+    /**
+     * An adapter read from PEFT files.
+     *
+     * @throws PanaceaException if a pair does not fit the model
+     */
+    public static LoraAdapter fromPeft(LlamaModel model, PeftAdapter peft) {
         Map<String, Linear> linears = new LinkedHashMap<>();
         model.linears().forEach(l -> linears.put(l.name(), l));
         Map<String, Module> modules = new LinkedHashMap<>();
-        for (Pair p : pairs) {
-            Linear l = linears.get(p.module().name());
+        peft.modules().forEach((name, t) -> {
+            Linear l = linears.get(name);
             if (l == null) {
-                throw new PanaceaException("the adapter has a pair for " + p.module().name() + ", a layer that the model lacks; it was made for another model");
+                throw new PanaceaException("the adapter has a pair for " + name + ", a layer that the model lacks; it was made for another model");
             }
-            if (l.in() != p.module().in() || l.out() != p.module().out()) {
-                throw new PanaceaException("the adapter's pair for " + l.name() + " is for [" + p.module().out() + ", " + p.module().in() + "], the model's layer is [" + l.out() + ", "
-                        + l.in() + "]; it was made for another model");
+            if (l.in() != t.in() || l.out() != t.out()) {
+                throw new PanaceaException("the adapter's pair for " + name + " is for [" + t.out() + ", " + t.in() + "], the model's layer is [" + l.out() + ", " + l.in()
+                        + "]; it was made for another model");
             }
-            checkedRank(p.module().rank(), l);
-            modules.put(l.name(), p.module());
-        }
-        LoraAdapter adapter = new LoraAdapter(model.kernels(), modules);
-        pairs.forEach(p -> adapter.set(p.module(), p.a(), p.b()));
+            modules.put(name, new Module(name, checkedRank(t.rank(), l), t.in(), t.out(), peft.scaling(name)));
+        });
+        LoraAdapter adapter = new LoraAdapter(model.kernels(), peft.config(), modules);
+        modules.values().forEach(m -> adapter.set(m, peft.modules().get(m.name()).a(), peft.modules().get(m.name()).b()));
         return adapter;
+    }
+
+    /** The adapter with its present values, to be written as PEFT files; {@code baseModel} is what a reader should load it onto. */
+    public PeftAdapter toPeft(String baseModel) {
+        Map<String, LoraTensors> tensors = new LinkedHashMap<>();
+        for (Module m : modules.values()) {
+            tensors.put(m.name(), new LoraTensors(m.rank(), m.in(), m.out(), get(m.aName()), get(m.bName())));
+        }
+        return new PeftAdapter(config.withBaseModel(baseModel), tensors);
     }
 
     private static int checkedRank(int rank, Linear l) {
@@ -104,23 +123,10 @@ public final class LoraAdapter implements AutoCloseable {
         kernels.upload(MemorySegment.ofArray(b), parameters.value(m.bName()));
     }
 
-    /**
-     * A pair and its values.
-     *
-     * @param a [rank, in]
-     * @param b [out, rank]
-     */
-    public record Pair(Module module, float[] a, float[] b) {}
-
-    /** The pairs with their present values. */
-    public List<Pair> pairs() {
-        return modules.values().stream().map(m -> {
-            float[] a = new float[m.rank() * m.in()];
-            float[] b = new float[m.out() * m.rank()];
-            kernels.download(parameters.value(m.aName()), MemorySegment.ofArray(a));
-            kernels.download(parameters.value(m.bName()), MemorySegment.ofArray(b));
-            return new Pair(m, a, b);
-        }).toList();
+    private float[] get(String name) {
+        float[] values = new float[Math.toIntExact(parameters.value(name).length())];
+        kernels.download(parameters.value(name), MemorySegment.ofArray(values));
+        return values;
     }
 
     /** Gradients by the names of the tensors, such as {@code model.layers.0.self_attn.q_proj.lora_A.weight}. */

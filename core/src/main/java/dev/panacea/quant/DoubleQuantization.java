@@ -4,7 +4,8 @@ import java.util.Arrays;
 
 /**
  * The second quantization of QLoRA: the absmax of the 4-bit blocks, less their mean, in 8 bits over bitsandbytes' signed dynamic map, in
- * blocks of 256.
+ * blocks of 256. Map and codes are those of bitsandbytes' CPU library, to the bit: a value goes to the nearest level by way of 65,536 equal bins of
+ * [-1, 1], so beside a midpoint its code may differ by one from what the CUDA library chooses.
  *
  * @param codes one per absmax
  * @param scale largest magnitude of each 256
@@ -12,7 +13,9 @@ import java.util.Arrays;
  */
 public record DoubleQuantization(byte[] codes, float[] scale, float offset) {
     private static final int BLOCK = 256;
+    private static final int BINS = 65536;
     private static final float[] LEVELS = dynamicMap();
+    private static final byte[] CODE_OF_BIN = codeOfBin();
 
     /** The 256 values of the map, ascending: for i = 0 … 6, ±10^(i-6) times the midpoints of 2^i equal parts of [0.1, 1]; and 0 and 1. */
     public static float[] levels() {
@@ -38,25 +41,29 @@ public record DoubleQuantization(byte[] codes, float[] scale, float offset) {
             scale[b] = max;
             float inverse = max == 0 ? 0 : 1 / max;
             for (int i = from; i < to; i++) {
-                codes[i] = (byte) nearest((absmax[i] - offset) * inverse);
+                float x = Math.clamp((absmax[i] - offset) * inverse, -1f, 1f);
+                codes[i] = CODE_OF_BIN[(int) ((x + 1) * 0.5f * (BINS - 1) + 0.5f)];
             }
         }
         return new DoubleQuantization(codes, scale, offset);
     }
 
-    private static int nearest(float x) {
-        int at = Arrays.binarySearch(LEVELS, x);
-        if (at >= 0) {
-            return at;
+    private static byte[] codeOfBin() {
+        byte[] codes = new byte[BINS];
+        for (int bin = 0; bin < BINS; bin++) {
+            codes[bin] = (byte) nearest(bin / (double) (BINS - 1) * 2 - 1);
         }
-        int above = -at - 1;
-        if (above == 0) {
-            return 0;
+        return codes;
+    }
+
+    private static int nearest(double x) {
+        int best = 0;
+        for (int i = 1; i < LEVELS.length; i++) {
+            if (Math.abs(LEVELS[i] - x) < Math.abs(LEVELS[best] - x)) {
+                best = i;
+            }
         }
-        if (above == LEVELS.length) {
-            return LEVELS.length - 1;
-        }
-        return x - LEVELS[above - 1] <= LEVELS[above] - x ? above - 1 : above;
+        return best;
     }
 
     private static float[] dynamicMap() {
@@ -64,16 +71,27 @@ public record DoubleQuantization(byte[] codes, float[] scale, float offset) {
         int n = 0;
         for (int i = 0; i < 7; i++) {
             int parts = 1 << i;
-            double scale = Math.pow(10, i - 6);
+            float scale = (float) Math.pow(10, i - 6);
+            float[] ends = equalParts(parts);
             for (int j = 0; j < parts; j++) {
-                double midpoint = 0.1 + 0.9 * (j + 0.5) / parts;
-                map[n++] = (float) (scale * midpoint);
-                map[n++] = (float) (-scale * midpoint);
+                float midpoint = (ends[j] + ends[j + 1]) / 2;
+                map[n++] = scale * midpoint;
+                map[n++] = -scale * midpoint;
             }
         }
         map[n++] = 0;
         map[n] = 1;
         Arrays.sort(map);
         return map;
+    }
+
+    /** torch.linspace(0.1, 1, parts + 1) in single precision, which counts the upper half from the end. */
+    private static float[] equalParts(int parts) {
+        float step = (1 - 0.1f) / parts;
+        float[] ends = new float[parts + 1];
+        for (int i = 0; i <= parts; i++) {
+            ends[i] = i < (parts + 1) / 2 ? Math.fma(step, i, 0.1f) : Math.fma(-step, parts - i, 1);
+        }
+        return ends;
     }
 }

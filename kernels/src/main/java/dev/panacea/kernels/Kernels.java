@@ -9,8 +9,9 @@ import java.lang.foreign.MemorySegment;
  * <p>Conventions. Matrices are row-major and contiguous. M counts tokens; a linear weight is W[N, K] = [out, in]. Activations are F32 or
  * BF16, and all activations of one call have one type unless said otherwise; sums, statistics, LoRA weights and optimizer states are F32.
  * Buffers may be longer than needed; one that is too short or of another type is an {@link IllegalArgumentException} before anything is
- * written. M may be 0: nothing is done then. {@code accumulate} adds the result to what the output holds, with one rounding at the end. Results depend on shapes and the
- * backend, never on the number of threads. A backend runs one call at a time; calls return when the result may be used by the next call.
+ * written. A call for no rows or elements (M = 0, n = 0) does nothing. {@code accumulate} adds the result to what the output holds, with one
+ * rounding at the end. Results depend on shapes and the backend, never on the number of threads. A backend runs one call at a time; calls
+ * return when the result may be used by the next call.
  */
 public interface Kernels extends AutoCloseable {
 

@@ -26,11 +26,9 @@ public record Q4Weight(int rows, int cols, int blockSize, DeviceBuffer packed, D
     public record Nested(DeviceBuffer levels, DeviceBuffer scale, float offset) {}
 
     public Q4Weight {
+        checkBlockSize(blockSize);
         long elements = (long) rows * cols;
         long blocks = (elements + blockSize - 1) / blockSize;
-        if (blockSize < 32 || blockSize > 4096 || Integer.bitCount(blockSize) != 1) {
-            throw new IllegalArgumentException("block size " + blockSize + ": it must be a power of two from 32 to 4096");
-        }
         Checks.typed("packed", packed, DType.U8, (elements + 1) / 2);
         Checks.typed("levels", levels, DType.F32, 16);
         Checks.typed("absmax", absmax, nested.isPresent() ? DType.U8 : DType.F32, blocks);
@@ -38,6 +36,12 @@ public record Q4Weight(int rows, int cols, int blockSize, DeviceBuffer packed, D
             Checks.typed("nested levels", n.levels(), DType.F32, 256);
             Checks.typed("nested scale", n.scale(), DType.F32, (blocks + NESTED_BLOCK - 1) / NESTED_BLOCK);
         });
+    }
+
+    static void checkBlockSize(int blockSize) {
+        if (blockSize < 32 || blockSize > 4096 || Integer.bitCount(blockSize) != 1) {
+            throw new IllegalArgumentException("block size " + blockSize + ": it must be a power of two from 32 to 4096");
+        }
     }
 
     @Override
