@@ -1,0 +1,2 @@
+package dev.panacea.examples;
+final class FinetunePipeline { FinetunePipeline(FinetuneSettings s, Console c) {} void run() { throw new IllegalStateException("later"); } }
