@@ -1,24 +1,44 @@
 package dev.panacea.llama;
 
+import java.util.List;
 import java.util.Optional;
 
 /**
  * Rotary position embedding (Su et al. 2021).
  *
  * @param theta base of the frequencies: {@code theta^(-2j/headDim)}
- * @param scaling Llama 3's stretching of the low frequencies, if the model uses it
+ * @param scaling Llama 3's stretching of the low frequencies, if the model uses it and tells its parameters
+ * @param divisors of each of the {@code headDim / 2} frequencies, where the model has them instead (GGUF files do: the parameters they were
+ *     made from are not in the file and do not follow from them); empty otherwise
  */
-public record RopeConfig(double theta, Optional<Llama3Scaling> scaling) {
+public record RopeConfig(double theta, Optional<Llama3Scaling> scaling, List<Float> divisors) {
 
     /** {@code rope_scaling} of type {@code llama3}, by the names of config.json. */
     public record Llama3Scaling(double factor, double lowFreqFactor, double highFreqFactor, int originalMaxPositionEmbeddings) {}
 
+    public RopeConfig {
+        divisors = List.copyOf(divisors);
+        if (scaling.isPresent() && !divisors.isEmpty()) {
+            throw new IllegalArgumentException("rotary frequencies are scaled by parameters or by divisors, not by both");
+        }
+    }
+
+    public RopeConfig(double theta, Optional<Llama3Scaling> scaling) {
+        this(theta, scaling, List.of());
+    }
+
     /** Angle per position of each of the {@code headDim / 2} pairs. */
     public double[] frequencies(int headDim) {
+        if (!divisors.isEmpty() && divisors.size() != headDim / 2) {
+            throw new IllegalArgumentException(divisors.size() + " divisors for " + headDim / 2 + " frequencies");
+        }
         double[] f = new double[headDim / 2];
         for (int j = 0; j < f.length; j++) {
             double plain = Math.pow(theta, -2.0 * j / headDim);
             f[j] = scaling.map(s -> stretched(plain, s)).orElse(plain);
+            if (!divisors.isEmpty()) {
+                f[j] /= divisors.get(j);
+            }
         }
         return f;
     }

@@ -22,6 +22,11 @@ public interface Tokenizer extends AutoCloseable {
 
     OptionalInt eosToken();
 
+    /** Whether plain text that stands for a whole document begins with {@link #bosToken}; a chat template prints its own. */
+    default boolean addsBos() {
+        return false;
+    }
+
     /** The id of a token by its exact name, such as {@code <|im_end|>}. */
     OptionalInt tokenId(String token);
 

@@ -9,8 +9,9 @@ import java.lang.foreign.MemorySegment;
  * <p>Conventions. Matrices are row-major and contiguous. M counts tokens; a linear weight is W[N, K] = [out, in]. Activations are F32 or
  * BF16, and all activations of one call have one type unless said otherwise; sums, statistics, LoRA weights and optimizer states are F32.
  * Buffers may be longer than needed; one that is too short or of another type is an {@link IllegalArgumentException} before anything is
- * written. {@code accumulate} adds the result to what the output holds, with one rounding at the end. Results depend on shapes and the
- * backend, never on the number of threads. A call for no rows or elements (M = 0, n = 0) does nothing. A backend runs one call at a time; calls return when the result may be used by the next call.
+ * written. A call for no rows or elements (M = 0, n = 0) does nothing. {@code accumulate} adds the result to what the output holds, with one
+ * rounding at the end. Results depend on shapes and the backend, never on the number of threads. A backend runs one call at a time; calls
+ * return when the result may be used by the next call.
  */
 public interface Kernels extends AutoCloseable {
 
@@ -31,6 +32,11 @@ public interface Kernels extends AutoCloseable {
 
     /** Copies {@code source.byteSize()} bytes to host memory, when all earlier calls are done. */
     void download(DeviceBuffer source, MemorySegment destination);
+
+    /** Sets every byte to zero. */
+    default void clear(DeviceBuffer buffer) {
+        buffer.host().fill((byte) 0);
+    }
 
     /** y = x (+ y), converted to y's type; both of {@code n} elements, F32 or BF16. */
     void copy(DeviceBuffer x, DeviceBuffer y, long n, boolean accumulate);

@@ -1,0 +1,123 @@
+package dev.panacea.bindings;
+
+import java.io.IOException;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.FileAttribute;
+import java.nio.file.attribute.PosixFilePermission;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.nio.ByteBuffer;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.Arrays;
+import java.util.HexFormat;
+import java.util.Optional;
+
+/**
+ * The folder into which the library is unpacked from the jar, because the system's loader takes files only. A file's name carries the hash
+ * of its content, so versions live side by side; it is written beside and moved into place, so processes that start at the same time
+ * each find a whole file; and it is compared with the jar's content before it is used again.
+ */
+final class LibraryCache {
+    static final Setting FOLDER = new Setting("panacea.cache", "PANACEA_CACHE");
+
+    private LibraryCache() {}
+
+    /** The folder of this user: the setting, else {@code panacea} in {@code XDG_CACHE_HOME} or {@code ~/.cache}; absent where there is no home. */
+    static Optional<Path> folder() {
+        Optional<Setting.Value> setting = FOLDER.read();
+        if (setting.isPresent()) {
+            return Optional.of(Path.of(setting.get().text()).toAbsolutePath().resolve("native"));
+        }
+        // The XDG specification asks to ignore relative paths; a user without an entry in passwd has the home "?".
+        return absolute(System.getenv("XDG_CACHE_HOME"))
+                .or(() -> absolute(System.getProperty("user.home")).map(home -> home.resolve(".cache")))
+                .map(cache -> cache.resolve("panacea").resolve("native"));
+    }
+
+    private static Optional<Path> absolute(String path) {
+        return Optional.ofNullable(path).filter(p -> !p.isBlank()).map(Path::of).filter(Path::isAbsolute);
+    }
+
+    /**
+     * The file in {@code folder} that has this content; written if it is not there or has changed.
+     *
+     * @param name file name without extension, followed by the hash
+     * @throws IOException if the folder cannot be used
+     */
+    static Path place(Path folder, String name, String extension, byte[] content) throws IOException {
+        Path file = folder.resolve(name + "-" + hash(content) + extension);
+        Files.createDirectories(folder, ownerOnly(folder, "rwx------"));
+        if (posix(folder) && Files.getPosixFilePermissions(folder).contains(PosixFilePermission.OTHERS_WRITE)) {
+            throw new IOException(folder + " is writable by every user, so a library in it cannot be trusted (chmod o-w)");
+        }
+        if (!holds(file, content)) {
+            write(folder, file, content);
+        }
+        return file;
+    }
+
+    /** A file in a new folder that only this user can read, for one use: delete it with {@link #delete}. */
+    static Path temporary(String name, String extension, byte[] content) throws IOException {
+        Path folder = Files.createTempDirectory("panacea-");
+        Path file = folder.resolve(name + extension);
+        try {
+            write(folder, file, content);
+        } catch (IOException e) {
+            delete(file);
+            throw e;
+        }
+        return file;
+    }
+
+    /** Removes a {@link #temporary} file and its folder; a library that is loaded stays usable on Linux and macOS. */
+    static void delete(Path temporary) {
+        try {
+            Files.deleteIfExists(temporary);
+            Files.deleteIfExists(temporary.getParent());
+        } catch (IOException e) {
+            // Windows keeps a loaded library's file locked; it goes when the process does.
+            temporary.getParent().toFile().deleteOnExit();
+            temporary.toFile().deleteOnExit();
+        }
+    }
+
+    private static boolean holds(Path file, byte[] content) throws IOException {
+        return Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS) && Files.size(file) == content.length && Arrays.equals(Files.readAllBytes(file), content);
+    }
+
+    private static void write(Path folder, Path file, byte[] content) throws IOException {
+        Path part = Files.createTempFile(folder, ".unpacking-", ".part", ownerOnly(folder, "rwx------"));
+        try {
+            try (FileChannel channel = FileChannel.open(part, StandardOpenOption.WRITE)) {
+                ByteBuffer rest = ByteBuffer.wrap(content);
+                while (rest.hasRemaining()) {
+                    channel.write(rest);
+                }
+            }
+            Files.move(part, file, StandardCopyOption.ATOMIC_MOVE);
+        } finally {
+            Files.deleteIfExists(part);
+        }
+    }
+
+    private static FileAttribute<?>[] ownerOnly(Path path, String permissions) {
+        return posix(path) ? new FileAttribute<?>[] {PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString(permissions))} : new FileAttribute<?>[0];
+    }
+
+    private static boolean posix(Path path) {
+        return path.getFileSystem().supportedFileAttributeViews().contains("posix");
+    }
+
+    private static String hash(byte[] content) {
+        try {
+            return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(content), 0, 16);
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException("every Java has SHA-256", e);
+        }
+    }
+}

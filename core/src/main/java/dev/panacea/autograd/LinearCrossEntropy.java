@@ -1,0 +1,68 @@
+package dev.panacea.autograd;
+
+import dev.panacea.kernels.DType;
+import dev.panacea.kernels.DeviceBuffer;
+import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.Weight;
+import java.lang.foreign.MemorySegment;
+
+/**
+ * The output embedding and the loss in one operation, some rows at a time: the logits of a whole batch never exist. The gradient is made
+ * in the same pass, while a chunk's logits are at hand; the frozen head gets none.
+ */
+public final class LinearCrossEntropy {
+    /** A chunk's logits take at most this: large enough that the head's weights, read once per chunk, are not the bottleneck. */
+    private static final long LOGIT_BYTES = 48L << 20;
+
+    private LinearCrossEntropy() {}
+
+    /**
+     * Negative log-likelihood, in nats, of each target.
+     *
+     * @param x [n, hidden], the normalised states that predict the targets
+     * @param targets I32 [n]
+     * @param gradScale factor of the gradient: 1 / target tokens of the optimizer step
+     */
+    public static float[] apply(Tape tape, Var x, Weight head, DeviceBuffer targets, float gradScale) {
+        Kernels k = tape.kernels();
+        int n = x.rows();
+        int vocab = head.rows();
+        int hidden = head.cols();
+        if (n == 0) {
+            return new float[0];
+        }
+        int chunk = (int) Math.min(n, Math.max(16, LOGIT_BYTES / (4L * vocab)));
+        DType type = x.value().type();
+        DeviceBuffer losses = tape.arena().allocate(DType.F32, n);
+        DeviceBuffer logits = tape.arena().allocate(DType.F32, (long) chunk * vocab);
+        DeviceBuffer gradient = tape.isTraining() && type != DType.F32 ? tape.arena().allocate(type, (long) chunk * vocab) : logits;
+        for (int from = 0; from < n; from += chunk) {
+            int rows = Math.min(chunk, n - from);
+            DeviceBuffer part = x.value().slice((long) from * hidden, (long) rows * hidden);
+            k.linear(head, part, rows, logits, false);
+            if (tape.isTraining()) {
+                k.crossEntropyWithGrad(logits, targets.slice(from, rows), rows, vocab, gradScale, losses.slice(from, rows), gradient);
+                k.linearInputGrad(head, gradient, rows, x.gradBuffer().slice((long) from * hidden, (long) rows * hidden), false);
+            } else {
+                k.crossEntropy(logits, targets.slice(from, rows), rows, vocab, losses.slice(from, rows));
+            }
+        }
+        float[] out = new float[n];
+        k.download(losses, MemorySegment.ofArray(out));
+        tape.arena().free(logits);
+        if (gradient != logits) {
+            tape.arena().free(gradient);
+        }
+        tape.arena().free(losses);
+        return out;
+    }
+
+    /** Sum in double precision: a mean over many tokens should not depend on their order. */
+    public static double sum(float[] losses) {
+        double sum = 0;
+        for (float l : losses) {
+            sum += l;
+        }
+        return sum;
+    }
+}

@@ -1,0 +1,115 @@
+package dev.panacea.generate;
+
+import dev.panacea.kernels.PanaceaException;
+import dev.panacea.llama.KvCache;
+import dev.panacea.llama.LlamaModel;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.function.IntConsumer;
+import java.util.stream.IntStream;
+
+/** Continues prompts, several at a time, with a cache of keys and values. */
+public final class Generator {
+    /** Sequences that are decoded side by side: the weights are read once for all of them. */
+    private static final int SIDE_BY_SIDE = 8;
+
+    private final LlamaModel model;
+
+    public Generator(LlamaModel model) {
+        this.model = model;
+    }
+
+    /**
+     * Continues one prompt.
+     *
+     * @param stopTokens ids that end the answer; they are not part of it
+     * @param onToken hears of each token as it is chosen
+     * @return the new tokens
+     * @throws PanaceaException if the prompt leaves the model no room for an answer
+     */
+    public int[] generate(int[] prompt, GenerationConfig config, int[] stopTokens, IntConsumer onToken) {
+        return together(List.of(prompt), config, stopTokens, 0, onToken).getFirst();
+    }
+
+    /** Continues prompts independently of each other; see {@link #generate(int[], GenerationConfig, int[], IntConsumer)}. */
+    public List<int[]> generate(List<int[]> prompts, GenerationConfig config, int[] stopTokens) {
+        List<int[]> answers = new ArrayList<>();
+        for (int from = 0; from < prompts.size(); from += SIDE_BY_SIDE) {
+            List<int[]> group = prompts.subList(from, Math.min(prompts.size(), from + SIDE_BY_SIDE));
+            answers.addAll(together(group, config, stopTokens, from, id -> {}));
+        }
+        return answers;
+    }
+
+    /** @param first number of the first prompt: every prompt draws from a random sequence of its own */
+    private List<int[]> together(List<int[]> prompts, GenerationConfig config, int[] stopTokens, int first, IntConsumer onToken) {
+        int longest = prompts.stream().mapToInt(p -> p.length).max().orElseThrow();
+        int capacity = Math.min(longest + config.maxNewTokens(), model.config().maxPositionEmbeddings());
+        if (longest >= capacity) {
+            throw new PanaceaException("the prompt has " + longest + " tokens; the model takes " + model.config().maxPositionEmbeddings() + " with the answer. Shorten it");
+        }
+        try (KvCache cache = model.newCache(prompts.size(), capacity)) {
+            List<Answer> answers = new ArrayList<>();
+            for (int i = 0; i < prompts.size(); i++) {
+                answers.add(new Answer(i, prompts.get(i), capacity, new Sampler(config, config.seed() + first + i)));
+            }
+            List<Answer> active = new ArrayList<>(answers);
+            // Prompts one by one: together they would need memory for all their activations at once.
+            for (Answer a : answers) {
+                a.accept(model.next(cache, new int[] {a.slot}, List.of(a.prompt()))[0], stopTokens, config.maxNewTokens(), onToken);
+            }
+            active.removeIf(a -> a.done);
+            while (!active.isEmpty()) {
+                int[] slots = active.stream().mapToInt(a -> a.slot).toArray();
+                float[][] logits = model.next(cache, slots, active.stream().map(Answer::lastToken).toList());
+                for (int i = 0; i < slots.length; i++) {
+                    active.get(i).accept(logits[i], stopTokens, config.maxNewTokens(), onToken);
+                }
+                active.removeIf(a -> a.done);
+            }
+            return answers.stream().map(Answer::tokens).toList();
+        }
+    }
+
+    /** The tokens of one sequence: prompt, then answer. */
+    private static final class Answer {
+        private final int slot;
+        private final int promptLength;
+        private final int[] tokens;
+        private final Sampler sampler;
+        private int length;
+        private boolean done;
+
+        Answer(int slot, int[] prompt, int capacity, Sampler sampler) {
+            this.slot = slot;
+            this.promptLength = prompt.length;
+            this.tokens = Arrays.copyOf(prompt, capacity);
+            this.sampler = sampler;
+            this.length = prompt.length;
+        }
+
+        int[] prompt() {
+            return Arrays.copyOf(tokens, promptLength);
+        }
+
+        int[] lastToken() {
+            return new int[] {tokens[length - 1]};
+        }
+
+        int[] tokens() {
+            return Arrays.copyOfRange(tokens, promptLength, length);
+        }
+
+        void accept(float[] logits, int[] stopTokens, int maxNewTokens, IntConsumer onToken) {
+            int id = sampler.next(logits, tokens, length);
+            if (IntStream.of(stopTokens).anyMatch(s -> s == id)) {
+                done = true;
+                return;
+            }
+            tokens[length++] = id;
+            onToken.accept(id);
+            done = length == tokens.length || length - promptLength == maxNewTokens;
+        }
+    }
+}

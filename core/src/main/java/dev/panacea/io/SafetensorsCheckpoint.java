@@ -1,0 +1,226 @@
+package dev.panacea.io;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.panacea.kernels.PanaceaException;
+import dev.panacea.llama.LlamaConfig;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.regex.Pattern;
+
+/**
+ * A Llama model as transformers saves it: a folder with config.json and model.safetensors, or several such files and an index; linear layers
+ * may be in bitsandbytes' 4 bits.
+ */
+public final class SafetensorsCheckpoint implements Checkpoint {
+    static final String CONFIG = "config.json";
+    static final String SINGLE = "model.safetensors";
+    static final String INDEX = "model.safetensors.index.json";
+    private static final Pattern PLAIN_FILE_NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,200}\\.safetensors");
+    private static final int MOST_FILES = 10_000;
+    /** A buffer that old versions of transformers saved; it follows from the configuration. */
+    private static final String OLD_BUFFER = ".self_attn.rotary_emb.inv_freq";
+
+    private final Path folder;
+    private final LlamaConfig config;
+    private final List<SafetensorsFile> files = new ArrayList<>();
+    private final Map<String, SafetensorsFile> plain = new LinkedHashMap<>();
+    private final Map<String, BnbWeight> packed = new LinkedHashMap<>();
+
+    /**
+     * Opens a folder and compares the tensors with its configuration.
+     *
+     * @throws PanaceaException naming the file and what is wrong with it, or what in it is not supported
+     */
+    public static SafetensorsCheckpoint open(Path folder) {
+        return new SafetensorsCheckpoint(folder);
+    }
+
+    private SafetensorsCheckpoint(Path folder) {
+        this.folder = folder;
+        LlamaConfigJson.Parsed parsed = LlamaConfigJson.read(folder.resolve(CONFIG));
+        config = parsed.config();
+        try {
+            Map<String, String> places = Files.exists(folder.resolve(SINGLE)) ? Map.of() : index();
+            for (String name : places.isEmpty() ? Set.of(SINGLE) : new TreeSet<>(places.values())) {
+                files.add(SafetensorsFile.open(folder.resolve(name)));
+            }
+            collect(allTensors(), parsed.loadIn4Bit());
+            checkIndex(places);
+            dropTiedHead();
+            Map<String, long[]> shapes = new LinkedHashMap<>();
+            plain.forEach((name, file) -> shapes.put(name, file.tensor(name).dimensions()));
+            packed.forEach((name, weight) -> shapes.put(name, weight.shape().clone()));
+            LlamaTensors.check(files.size() == 1 ? files.getFirst().path() : folder, LlamaTensors.all(config), shapes);
+        } catch (RuntimeException e) {
+            close();
+            throw e;
+        }
+    }
+
+    @Override
+    public LlamaConfig config() {
+        return config;
+    }
+
+    @Override
+    public String description() {
+        Map<String, Long> elements = new TreeMap<>();
+        for (String name : names()) {
+            long[] shape = shape(name);
+            elements.merge(storedType(name), shape.length == 2 ? shape[0] * shape[1] : shape[0], Long::sum);
+        }
+        String type = Collections.max(elements.entrySet(), Map.Entry.comparingByValue()).getKey();
+        long bytes = files.stream().mapToLong(SafetensorsFile::size).sum();
+        return String.format(Locale.ROOT, "%s (safetensors %s, %s)", folder.toAbsolutePath().normalize().getFileName(), type, ByteCount.text(bytes));
+    }
+
+    @Override
+    public Set<String> names() {
+        Set<String> names = new TreeSet<>(plain.keySet());
+        names.addAll(packed.keySet());
+        return Collections.unmodifiableSet(names);
+    }
+
+    @Override
+    public long[] shape(String name) {
+        return packed.containsKey(name) ? packed.get(name).shape().clone() : fileOf(name).tensor(name).dimensions();
+    }
+
+    @Override
+    public String storedType(String name) {
+        return packed.containsKey(name) ? packed.get(name).storedType() : fileOf(name).tensor(name).type().name();
+    }
+
+    @Override
+    public void read(String name, long offset, int count, float[] destination) {
+        if (packed.containsKey(name)) {
+            BnbWeight weight = packed.get(name);
+            Floats.checkRange(name, weight.shape()[0] * weight.shape()[1], offset, count, destination);
+            weight.read(offset, count, destination);
+        } else {
+            fileOf(name).read(name, offset, count, destination);
+        }
+    }
+
+    @Override
+    public Optional<Stored4Bit> stored4Bit(String name) {
+        if (packed.containsKey(name)) {
+            return Optional.of(packed.get(name).checked());
+        }
+        fileOf(name);
+        return Optional.empty();
+    }
+
+    @Override
+    public void close() {
+        files.forEach(SafetensorsFile::close);
+    }
+
+    private SafetensorsFile fileOf(String name) {
+        SafetensorsFile file = plain.get(name);
+        if (file == null) {
+            throw new PanaceaException(folder + " has no tensor " + name);
+        }
+        return file;
+    }
+
+    /** The file of each tensor, by the index. */
+    private Map<String, String> index() {
+        Path path = folder.resolve(INDEX);
+        if (!Files.exists(path)) {
+            throw new PanaceaException(folder + " has neither " + SINGLE + " nor " + INDEX
+                    + "; give a folder as transformers saves it (with safetensors, not pytorch_model.bin), or a .gguf file");
+        }
+        JsonNode map = JsonFiles.read(path).path("weight_map");
+        if (!map.isObject() || map.isEmpty()) {
+            throw new PanaceaException(path + " has no weight_map; download it again");
+        }
+        Map<String, String> places = new LinkedHashMap<>();
+        map.properties().forEach(e -> {
+            String file = e.getValue().asText();
+            if (!e.getValue().isTextual() || !isPlainFileName(file)) {
+                throw new PanaceaException(path + " places " + e.getKey() + " in the file " + e.getValue() + ", which is not the plain name of a .safetensors file in the same folder");
+            }
+            places.put(e.getKey(), file);
+        });
+        if (new TreeSet<>(places.values()).size() > MOST_FILES) {
+            throw new PanaceaException(path + " names more than " + MOST_FILES + " files");
+        }
+        return places;
+    }
+
+    /** Whether a name from outside stays within its folder. */
+    static boolean isPlainFileName(String name) {
+        return PLAIN_FILE_NAME.matcher(name).matches();
+    }
+
+    private void collect(Map<String, SafetensorsFile> all, boolean loadIn4Bit) {
+        all.forEach((name, file) -> {
+            String owner = BnbWeight.SUFFIXES.stream().filter(name::endsWith).findFirst().map(s -> name.substring(0, name.length() - s.length())).orElse(name);
+            boolean isPart = !owner.equals(name) && all.containsKey(owner) && BnbWeight.isStored(all, owner);
+            if (isPart || name.endsWith(OLD_BUFFER)) {
+                return;
+            }
+            if (!BnbWeight.isStored(all, name)) {
+                requireFloats(file, name);
+                plain.put(name, file);
+            } else if (loadIn4Bit) {
+                packed.put(name, BnbWeight.of(all, name));
+            } else {
+                throw new PanaceaException(file.path() + ": " + name + " is in bitsandbytes' 4 bits, but " + CONFIG + " has no quantization_config that says so");
+            }
+        });
+    }
+
+    private Map<String, SafetensorsFile> allTensors() {
+        Map<String, SafetensorsFile> all = new LinkedHashMap<>();
+        for (SafetensorsFile file : files) {
+            for (String name : file.names()) {
+                SafetensorsFile other = all.put(name, file);
+                if (other != null) {
+                    throw new PanaceaException(file.path() + ": the tensor " + name + " is in " + other.path().getFileName() + ", too");
+                }
+            }
+        }
+        return all;
+    }
+
+    private static void requireFloats(SafetensorsFile file, String name) {
+        switch (file.tensor(name).type()) {
+            case F64, F32, F16, BF16 -> { }
+            default -> throw new PanaceaException(file.path() + ": tensor " + name + " is of type " + file.tensor(name).type()
+                    + "; weights are F32, F16, BF16 or F64, or complete 4-bit weights of bitsandbytes");
+        }
+    }
+
+    private void checkIndex(Map<String, String> places) {
+        places.forEach((name, file) -> {
+            if (files.stream().noneMatch(f -> f.path().getFileName().toString().equals(file) && f.names().contains(name))) {
+                throw new PanaceaException(folder.resolve(file) + " lacks the tensor " + name + ", which " + INDEX + " places there; download it again");
+            }
+        });
+    }
+
+    /** Some programs save the embedding a second time as the head, although the two are one. */
+    private void dropTiedHead() {
+        if (config.tieWordEmbeddings() && plain.containsKey(LlamaTensors.HEAD) && plain.containsKey(LlamaTensors.EMBEDDING)) {
+            SafetensorsFile.Tensor head = plain.get(LlamaTensors.HEAD).tensor(LlamaTensors.HEAD);
+            SafetensorsFile.Tensor embedding = plain.get(LlamaTensors.EMBEDDING).tensor(LlamaTensors.EMBEDDING);
+            if (head.type() != embedding.type() || !head.shape().equals(embedding.shape()) || head.data().mismatch(embedding.data()) >= 0) {
+                throw new PanaceaException(plain.get(LlamaTensors.HEAD).path() + ": tie_word_embeddings is true in " + CONFIG + ", but " + LlamaTensors.HEAD + " differs from "
+                        + LlamaTensors.EMBEDDING + "; set it to false");
+            }
+            plain.remove(LlamaTensors.HEAD);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+package dev.panacea.llama;
+
+import dev.panacea.autograd.Embedding;
+import dev.panacea.autograd.GatherRows;
+import dev.panacea.autograd.LinearCrossEntropy;
+import dev.panacea.autograd.LoraLinear;
+import dev.panacea.autograd.RmsNorm;
+import dev.panacea.autograd.Tape;
+import dev.panacea.autograd.Var;
+import dev.panacea.io.Checkpoint;
+import dev.panacea.kernels.DType;
+import dev.panacea.kernels.DeviceBuffer;
+import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.PanaceaException;
+import dev.panacea.kernels.Weight;
+import dev.panacea.quant.WeightLoader;
+import dev.panacea.tensor.StepArena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.function.Consumer;
+
+/**
+ * A Llama: embedding, layers, norm and head, with frozen weights on a device and, when attached, a LoRA adapter. It also owns the memory
+ * of the step that runs on it, so one thread uses it at a time, and results of one call are gone with the next.
+ */
+public final class LlamaModel implements AutoCloseable {
+    private final Kernels kernels;
+    private final LlamaConfig config;
+    private final LoadOptions options;
+    private final WeightLoader weights;
+    private final Weight embedding;
+    private final Weight head;
+    private final DeviceBuffer finalNorm;
+    private final List<LlamaLayer> layers;
+    private final RopeTable rope;
+    private final StepArena arena;
+
+    private LlamaModel(Kernels kernels, LlamaConfig config, LoadOptions options, WeightLoader weights) {
+        this.kernels = kernels;
+        this.config = config;
+        this.options = options;
+        this.weights = weights;
+        DType type = options.activations();
+        this.embedding = weights.dense("model.embed_tokens.weight", type);
+        this.head = config.tieWordEmbeddings() ? embedding : weights.dense("lm_head.weight", type);
+        this.finalNorm = weights.values("model.norm.weight", DType.F32);
+        List<LlamaLayer> all = new ArrayList<>();
+        for (int i = 0; i < config.numHiddenLayers(); i++) {
+            all.add(layer(i));
+        }
+        this.layers = List.copyOf(all);
+        this.rope = new RopeTable(kernels, config);
+        this.arena = new StepArena(kernels);
+    }
+
+    /**
+     * Brings a checkpoint to the device.
+     *
+     * @throws PanaceaException if it lacks a tensor, or memory does not suffice; nothing stays allocated then
+     */
+    public static LlamaModel load(Kernels kernels, Checkpoint checkpoint, LoadOptions options) {
+        WeightLoader weights = new WeightLoader(kernels, checkpoint);
+        boolean done = false;
+        try {
+            LlamaModel model = new LlamaModel(kernels, checkpoint.config(), options, weights);
+            done = true;
+            return model;
+        } finally {
+            weights.finish();
+            if (!done) {
+                weights.close();
+            }
+        }
+    }
+
+    private LlamaLayer layer(int i) {
+        String p = "model.layers." + i + ".";
+        return new LlamaLayer(i, weights.values(p + "input_layernorm.weight", DType.F32), linear(p + "self_attn.q_proj"), linear(p + "self_attn.k_proj"),
+                linear(p + "self_attn.v_proj"), linear(p + "self_attn.o_proj"), weights.values(p + "post_attention_layernorm.weight", DType.F32), linear(p + "mlp.gate_proj"),
+                linear(p + "mlp.up_proj"), linear(p + "mlp.down_proj"));
+    }
+
+    private Linear linear(String name) {
+        return new Linear(name, switch (options.quantization()) {
+            case NONE -> weights.dense(name + ".weight", options.activations());
+            case NF4 -> weights.nf4(name + ".weight");
+        });
+    }
+
+    public LlamaConfig config() {
+        return config;
+    }
+
+    public LoadOptions options() {
+        return options;
+    }
+
+    public Kernels kernels() {
+        return kernels;
+    }
+
+    /** Bytes of all weights on the device. */
+    public long weightBytes() {
+        return weights.bytes();
+    }
+
+    /** Most bytes of activations, gradients and temporaries that a step has needed so far. */
+    public long peakStepBytes() {
+        return arena.peakBytes();
+    }
+
+    /** Every linear layer that an adapter may target, in the order of the layers. */
+    public List<Linear> linears() {
+        return layers.stream().flatMap(l -> l.linears().stream()).toList();
+    }
+
+    /** Adds an adapter's pairs to the layers they name, in place of what was attached before; by module path. */
+    public void attach(Map<String, LoraLinear.Slot> slots) {
+        linears().forEach(l -> l.attach(Optional.ofNullable(slots.get(l.name()))));
+    }
+
+    /** Takes the adapter off: the model is the base again. */
+    public void detach() {
+        attach(Map.of());
+    }
+
+    // ---- training and evaluation -------------------------------------------------------------------------------------
+
+    /**
+     * Loss of whole sequences; with {@code training}, gradients of the attached adapter are added to what its slots hold.
+     *
+     * @param sequences token ids
+     * @param targetRows for each target, the row of the concatenated sequences that predicts it
+     * @param targets ids of the target tokens
+     * @param gradScale factor of the gradient: 1 / target tokens of the optimizer step
+     * @return negative log-likelihood of every target, in nats
+     */
+    public float[] losses(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, boolean training) {
+        arena.reset();
+        Tape tape = tape(training);
+        TokenBatch batch = TokenBatch.of(arena, checked(sequences));
+        Var hidden = hidden(tape, batch, Optional.empty(), h -> {});
+        Var predicting = GatherRows.apply(tape, hidden, arena.ints(targetRows), targetRows.length);
+        tape.release(hidden);
+        Var normed = RmsNorm.apply(tape, predicting, finalNorm, config.rmsNormEps());
+        tape.release(predicting);
+        float[] losses = LinearCrossEntropy.apply(tape, normed, head, arena.ints(targets), gradScale);
+        if (training) {
+            tape.backward();
+        }
+        return losses;
+    }
+
+    /** Logits of every position of one sequence, [length * vocab]; for comparisons, not for long texts. */
+    public float[] logits(int[] sequence) {
+        arena.reset();
+        Tape tape = tape(false);
+        Var hidden = hidden(tape, TokenBatch.of(arena, checked(List.of(sequence))), Optional.empty(), h -> {});
+        return read(logits(tape, hidden));
+    }
+
+    /** The residual stream after the embedding and after each layer, the last one normalised: transformers' {@code output_hidden_states}. */
+    public List<float[]> hiddenStates(int[] sequence) {
+        arena.reset();
+        Tape tape = tape(false);
+        List<float[]> states = new ArrayList<>();
+        Var hidden = hidden(tape, TokenBatch.of(arena, checked(List.of(sequence))), Optional.empty(), h -> states.add(read(h.value())));
+        states.set(states.size() - 1, read(RmsNorm.apply(tape, hidden, finalNorm, config.rmsNormEps()).value()));
+        return states;
+    }
+
+    // ---- generation --------------------------------------------------------------------------------------------------
+
+    /** A cache for {@code slots} sequences of up to {@code capacity} tokens. */
+    public KvCache newCache(int slots, int capacity) {
+        if (capacity > config.maxPositionEmbeddings()) {
+            throw new PanaceaException("a text of " + capacity + " tokens is longer than the " + config.maxPositionEmbeddings() + " that the model can take");
+        }
+        return new KvCache(kernels, config, options.activations(), slots, capacity);
+    }
+
+    /**
+     * Appends tokens to some slots of a cache and predicts what follows each.
+     *
+     * @param active numbers of the slots
+     * @param tokens new tokens of each, at least one
+     * @return logits of the last token of each, [active.length][vocab]
+     */
+    public float[][] next(KvCache cache, int[] active, List<int[]> tokens) {
+        arena.reset();
+        Tape tape = tape(false);
+        checked(tokens);
+        KvCache.Append append = cache.append(arena, active, tokens);
+        Var hidden = hidden(tape, append.batch(), Optional.of(new LlamaLayer.Cached(cache, append.rows())), h -> {});
+        int[] last = new int[active.length];
+        int end = 0;
+        for (int i = 0; i < last.length; i++) {
+            end += tokens.get(i).length;
+            last[i] = end - 1;
+        }
+        Var ends = GatherRows.apply(tape, hidden, arena.ints(last), last.length);
+        float[] flat = read(logits(tape, ends));
+        float[][] rows = new float[last.length][];
+        for (int i = 0; i < last.length; i++) {
+            rows[i] = Arrays.copyOfRange(flat, i * config.vocabSize(), (i + 1) * config.vocabSize());
+        }
+        return rows;
+    }
+
+    // ---- the forward pass --------------------------------------------------------------------------------------------
+
+    private Tape tape(boolean training) {
+        return training ? Tape.training(kernels, arena, options.activations()) : Tape.inference(kernels, arena, options.activations());
+    }
+
+    private Var hidden(Tape tape, TokenBatch batch, Optional<LlamaLayer.Cached> cached, Consumer<Var> each) {
+        rope.ensure(batch.longest());
+        Var x = Embedding.apply(tape, embedding, batch.ids(), batch.tokens());
+        each.accept(x);
+        for (LlamaLayer layer : layers) {
+            x = layer.forward(tape, x, batch, config, rope, cached);
+            each.accept(x);
+        }
+        return x;
+    }
+
+    private DeviceBuffer logits(Tape tape, Var hidden) {
+        Var normed = RmsNorm.apply(tape, hidden, finalNorm, config.rmsNormEps());
+        DeviceBuffer logits = arena.allocate(DType.F32, (long) hidden.rows() * config.vocabSize());
+        kernels.linear(head, normed.value(), hidden.rows(), logits, false);
+        return logits;
+    }
+
+    private float[] read(DeviceBuffer buffer) {
+        DeviceBuffer floats = buffer;
+        if (buffer.type() != DType.F32) {
+            floats = arena.allocate(DType.F32, buffer.length());
+            kernels.copy(buffer, floats, buffer.length(), false);
+        }
+        float[] out = new float[Math.toIntExact(buffer.length())];
+        kernels.download(floats, MemorySegment.ofArray(out));
+        return out;
+    }
+
+    private List<int[]> checked(List<int[]> sequences) {
+        for (int[] s : sequences) {
+            if (s.length == 0) {
+                throw new IllegalArgumentException("a sequence without tokens");
+            }
+            if (s.length > config.maxPositionEmbeddings()) {
+                throw new PanaceaException("a text of " + s.length + " tokens is longer than the " + config.maxPositionEmbeddings() + " that the model can take");
+            }
+            for (int id : s) {
+                if (id < 0 || id >= config.vocabSize()) {
+                    throw new IllegalArgumentException("token id " + id + " is not in the model's vocabulary of " + config.vocabSize());
+                }
+            }
+        }
+        return sequences;
+    }
+
+    @Override
+    public void close() {
+        arena.close();
+        rope.close();
+        weights.close();
+    }
+}

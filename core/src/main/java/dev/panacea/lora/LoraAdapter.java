@@ -1,0 +1,172 @@
+package dev.panacea.lora;
+
+import dev.panacea.autograd.LoraLinear;
+import dev.panacea.io.LoraTensors;
+import dev.panacea.io.PeftAdapter;
+import dev.panacea.io.PeftConfig;
+import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.Lora;
+import dev.panacea.kernels.PanaceaException;
+import dev.panacea.llama.LlamaModel;
+import dev.panacea.llama.Linear;
+import dev.panacea.optim.TrainableParameters;
+import java.lang.foreign.MemorySegment;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.SplittableRandom;
+
+/** A LoRA adapter for one model: the trained pairs of the layers that it targets. */
+public final class LoraAdapter implements AutoCloseable {
+    private final Kernels kernels;
+    private final PeftConfig config;
+    private final TrainableParameters parameters;
+    private final Map<String, Module> modules;
+
+    /**
+     * The pair of one layer.
+     *
+     * @param scaling factor of {@code B A}
+     */
+    private record Module(String name, int rank, int in, int out, double scaling) {
+        private String aName() {
+            return name + ".lora_A.weight";
+        }
+
+        private String bName() {
+            return name + ".lora_B.weight";
+        }
+    }
+
+    private LoraAdapter(Kernels kernels, PeftConfig config, Map<String, Module> modules) {
+        this.kernels = kernels;
+        this.config = config;
+        this.modules = modules;
+        Map<String, Long> lengths = new LinkedHashMap<>();
+        for (Module m : modules.values()) {
+            lengths.put(m.aName(), (long) m.rank() * m.in());
+            lengths.put(m.bName(), (long) m.out() * m.rank());
+        }
+        this.parameters = new TrainableParameters(kernels, lengths);
+    }
+
+    /**
+     * A fresh adapter: A uniform in ±1/√in (PyTorch's kaiming_uniform with a = √5), B zero, so that it changes nothing yet.
+     *
+     * @throws PanaceaException if the rank is larger than a layer
+     */
+    public static LoraAdapter create(LlamaModel model, LoraConfig config, long seed) {
+        Map<String, Module> modules = new LinkedHashMap<>();
+        for (Linear l : model.linears()) {
+            if (config.targetModules().contains(l.shortName())) {
+                modules.put(l.name(), new Module(l.name(), checkedRank(config.r(), l), l.in(), l.out(), config.scaling()));
+            }
+        }
+        PeftConfig peft = PeftConfig.of(Optional.empty(), config.r(), config.loraAlpha(), 0, config.targetModules(), config.useRslora());
+        LoraAdapter adapter = new LoraAdapter(model.kernels(), peft, modules);
+        SplittableRandom random = new SplittableRandom(seed);
+        for (Module m : modules.values()) {
+            float bound = (float) (1 / Math.sqrt(m.in()));
+            float[] a = new float[m.rank() * m.in()];
+            for (int i = 0; i < a.length; i++) {
+                a[i] = (float) (random.nextDouble() * 2 - 1) * bound;
+            }
+            adapter.set(m, a, new float[m.out() * m.rank()]);
+        }
+        return adapter;
+    }
+
+    /**
+     * An adapter read from PEFT files.
+     *
+     * @throws PanaceaException if a pair does not fit the model
+     */
+    public static LoraAdapter fromPeft(LlamaModel model, PeftAdapter peft) {
+        Map<String, Linear> linears = new LinkedHashMap<>();
+        model.linears().forEach(l -> linears.put(l.name(), l));
+        Map<String, Module> modules = new LinkedHashMap<>();
+        peft.modules().forEach((name, t) -> {
+            Linear l = linears.get(name);
+            if (l == null) {
+                throw new PanaceaException("the adapter has a pair for " + name + ", a layer that the model lacks; it was made for another model");
+            }
+            if (l.in() != t.in() || l.out() != t.out()) {
+                throw new PanaceaException("the adapter's pair for " + name + " is for [" + t.out() + ", " + t.in() + "], the model's layer is [" + l.out() + ", " + l.in()
+                        + "]; it was made for another model");
+            }
+            modules.put(name, new Module(name, checkedRank(t.rank(), l), t.in(), t.out(), peft.scaling(name)));
+        });
+        LoraAdapter adapter = new LoraAdapter(model.kernels(), peft.config(), modules);
+        modules.values().forEach(m -> adapter.set(m, peft.modules().get(m.name()).a(), peft.modules().get(m.name()).b()));
+        return adapter;
+    }
+
+    /** The adapter with its present values, to be written as PEFT files; {@code baseModel} is what a reader should load it onto. */
+    public PeftAdapter toPeft(String baseModel) {
+        Map<String, LoraTensors> tensors = new LinkedHashMap<>();
+        for (Module m : modules.values()) {
+            tensors.put(m.name(), new LoraTensors(m.rank(), m.in(), m.out(), get(m.aName()), get(m.bName())));
+        }
+        return new PeftAdapter(config.withBaseModel(baseModel), tensors);
+    }
+
+    private static int checkedRank(int rank, Linear l) {
+        if (rank > Math.min(l.in(), l.out())) {
+            throw new PanaceaException("rank " + rank + " is larger than layer " + l.name() + " of [" + l.out() + ", " + l.in() + "]; choose at most " + Math.min(l.in(), l.out()));
+        }
+        return rank;
+    }
+
+    private void set(Module m, float[] a, float[] b) {
+        kernels.upload(MemorySegment.ofArray(a), parameters.value(m.aName()));
+        kernels.upload(MemorySegment.ofArray(b), parameters.value(m.bName()));
+    }
+
+    private float[] get(String name) {
+        float[] values = new float[Math.toIntExact(parameters.value(name).length())];
+        kernels.download(parameters.value(name), MemorySegment.ofArray(values));
+        return values;
+    }
+
+    /** Gradients by the names of the tensors, such as {@code model.layers.0.self_attn.q_proj.lora_A.weight}. */
+    public Map<String, float[]> gradients() {
+        Map<String, float[]> all = new LinkedHashMap<>();
+        for (Module m : modules.values()) {
+            for (String name : List.of(m.aName(), m.bName())) {
+                float[] g = new float[Math.toIntExact(parameters.gradient(name).length())];
+                kernels.download(parameters.gradient(name), MemorySegment.ofArray(g));
+                all.put(name, g);
+            }
+        }
+        return all;
+    }
+
+    /** Makes the model compute with this adapter, in place of any other. */
+    public void attachTo(LlamaModel model) {
+        model.attach(slots());
+    }
+
+    private Map<String, LoraLinear.Slot> slots() {
+        Map<String, LoraLinear.Slot> slots = new LinkedHashMap<>();
+        for (Module m : modules.values()) {
+            Lora lora = new Lora(parameters.value(m.aName()), parameters.value(m.bName()), m.rank(), (float) m.scaling());
+            slots.put(m.name(), new LoraLinear.Slot(lora, parameters.gradient(m.aName()), parameters.gradient(m.bName())));
+        }
+        return slots;
+    }
+
+    public TrainableParameters parameters() {
+        return parameters;
+    }
+
+    /** Number of trained values. */
+    public long parameterCount() {
+        return parameters.size();
+    }
+
+    @Override
+    public void close() {
+        parameters.close();
+    }
+}

@@ -1,0 +1,47 @@
+package dev.panacea.optim;
+
+import dev.panacea.kernels.AdamWStep;
+import dev.panacea.kernels.DType;
+import dev.panacea.kernels.DeviceMemory;
+import dev.panacea.kernels.Kernels;
+
+/** AdamW (Loshchilov and Hutter 2019) with F32 moments, in PyTorch's order: weight decay first, then the step. */
+public final class AdamW implements AutoCloseable {
+    private final Kernels kernels;
+    private final TrainableParameters parameters;
+    private final double beta1;
+    private final double beta2;
+    private final double eps;
+    private final double weightDecay;
+    private final DeviceMemory first;
+    private final DeviceMemory second;
+    private long step;
+
+    public AdamW(Kernels kernels, TrainableParameters parameters, double beta1, double beta2, double eps, double weightDecay) {
+        this.kernels = kernels;
+        this.parameters = parameters;
+        this.beta1 = beta1;
+        this.beta2 = beta2;
+        this.eps = eps;
+        this.weightDecay = weightDecay;
+        this.first = kernels.allocate(Math.max(4, 4 * parameters.size()));
+        this.second = kernels.allocate(Math.max(4, 4 * parameters.size()));
+    }
+
+    /**
+     * One update.
+     *
+     * @param gradScale factor on the gradients, such as the one of clipping
+     */
+    public void step(double learningRate, double gradScale) {
+        step++;
+        kernels.adamW(parameters.values(), parameters.gradients(), first.view(DType.F32, 0, parameters.size()), second.view(DType.F32, 0, parameters.size()), parameters.size(),
+                new AdamWStep((float) gradScale, (float) learningRate, (float) beta1, (float) beta2, (float) eps, (float) weightDecay, step));
+    }
+
+    @Override
+    public void close() {
+        first.close();
+        second.close();
+    }
+}

@@ -1,0 +1,148 @@
+package dev.panacea.quant;
+
+import dev.panacea.io.Checkpoint;
+import dev.panacea.kernels.DType;
+import dev.panacea.kernels.DenseWeight;
+import dev.panacea.kernels.DeviceBuffer;
+import dev.panacea.kernels.DeviceMemory;
+import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.Q4Weight;
+import dev.panacea.kernels.QuantType;
+import dev.panacea.kernels.Weight;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+
+/** Brings the tensors of a checkpoint to the device, some rows at a time, and owns their memory. */
+public final class WeightLoader implements AutoCloseable {
+    private static final int BLOCK = 64;
+    /** Elements converted at a time; a multiple of every block size, so that no block is cut. */
+    private static final int CHUNK = 1 << 20;
+
+    private final Kernels kernels;
+    private final Checkpoint checkpoint;
+    private final List<DeviceMemory> owned = new ArrayList<>();
+    private final float[] floats = new float[CHUNK];
+    private final DeviceMemory staging;
+    private long bytes;
+    private DeviceBuffer nf4Levels;
+    private DeviceBuffer nestedLevels;
+
+    public WeightLoader(Kernels kernels, Checkpoint checkpoint) {
+        this.kernels = kernels;
+        this.checkpoint = checkpoint;
+        this.staging = kernels.allocate(4L * CHUNK);
+    }
+
+    /** A tensor's values in {@code type}, flattened. */
+    public DeviceBuffer values(String name, DType type) {
+        long n = elements(name);
+        DeviceBuffer target = own(type, n);
+        eachChunk(name, n, (source, from, count) -> kernels.copy(source, target.slice(from, count), count, false));
+        return target;
+    }
+
+    /** A matrix as it is, in {@code type}. */
+    public Weight dense(String name, DType type) {
+        long[] shape = matrix(name);
+        return new DenseWeight(values(name, type), (int) shape[0], (int) shape[1]);
+    }
+
+    /** A matrix in 4 bits: the checkpoint's own codes if it has them, else NF4 in blocks of 64 with double quantization. */
+    public Weight nf4(String name) {
+        long[] shape = matrix(name);
+        Optional<Checkpoint.Stored4Bit> stored = checkpoint.stored4Bit(name);
+        return stored.isPresent() ? stored(shape, stored.get()) : quantized(name, shape);
+    }
+
+    private Weight quantized(String name, long[] shape) {
+        long n = shape[0] * shape[1];
+        DeviceBuffer packed = own(DType.U8, (n + 1) / 2);
+        int blocks = Math.toIntExact((n + BLOCK - 1) / BLOCK);
+        float[] absmax = new float[blocks];
+        try (DeviceMemory scales = kernels.allocate(4L * blocks)) {
+            DeviceBuffer plain = scales.view(DType.F32, 0, blocks);
+            eachChunk(name, n, (source, from, count) -> kernels.quantize4(QuantType.NF4, source, count, BLOCK, packed.slice(from / 2, (count + 1) / 2),
+                    plain.slice(from / BLOCK, (count + BLOCK - 1) / BLOCK)));
+            kernels.download(plain, MemorySegment.ofArray(absmax));
+        }
+        DoubleQuantization second = DoubleQuantization.of(absmax);
+        DeviceBuffer codes = upload(DType.U8, MemorySegment.ofArray(second.codes()));
+        DeviceBuffer scale = upload(DType.F32, MemorySegment.ofArray(second.scale()));
+        if (nf4Levels == null) {
+            nf4Levels = upload(DType.F32, MemorySegment.ofArray(QuantType.NF4.levels()));
+            nestedLevels = upload(DType.F32, MemorySegment.ofArray(DoubleQuantization.levels()));
+        }
+        return new Q4Weight((int) shape[0], (int) shape[1], BLOCK, packed, nf4Levels, codes, Optional.of(new Q4Weight.Nested(nestedLevels, scale, second.offset())));
+    }
+
+    private Weight stored(long[] shape, Checkpoint.Stored4Bit s) {
+        DeviceBuffer packed = upload(DType.U8, s.packed());
+        DeviceBuffer levels = upload(DType.F32, MemorySegment.ofArray(s.type().levels()));
+        DeviceBuffer absmax = upload(s.nested().isPresent() ? DType.U8 : DType.F32, s.absmax());
+        Optional<Q4Weight.Nested> nested = s.nested().map(d -> new Q4Weight.Nested(upload(DType.F32, d.levels()), upload(DType.F32, d.scale()), d.offset()));
+        return new Q4Weight((int) shape[0], (int) shape[1], s.blockSize(), packed, levels, absmax, nested);
+    }
+
+    private interface ChunkTarget {
+        void take(DeviceBuffer source, long from, int count);
+    }
+
+    private void eachChunk(String name, long n, ChunkTarget target) {
+        for (long from = 0; from < n; from += CHUNK) {
+            int count = (int) Math.min(CHUNK, n - from);
+            checkpoint.read(name, from, count, floats);
+            DeviceBuffer source = staging.view(DType.F32, 0, count);
+            kernels.upload(MemorySegment.ofArray(floats).asSlice(0, count * ValueLayout.JAVA_FLOAT.byteSize()), source);
+            target.take(source, from, count);
+        }
+    }
+
+    private long elements(String name) {
+        long n = 1;
+        for (long d : checkpoint.shape(name)) {
+            n = Math.multiplyExact(n, d);
+        }
+        return n;
+    }
+
+    private long[] matrix(String name) {
+        long[] shape = checkpoint.shape(name);
+        if (shape.length != 2 || shape[0] > Integer.MAX_VALUE || shape[1] > Integer.MAX_VALUE) {
+            throw new IllegalArgumentException(name + " is not a matrix");
+        }
+        return shape;
+    }
+
+    private DeviceBuffer upload(DType type, MemorySegment source) {
+        DeviceBuffer target = own(type, source.byteSize() / type.bytes());
+        kernels.upload(source, target);
+        return target;
+    }
+
+    private DeviceBuffer own(DType type, long length) {
+        DeviceMemory memory = kernels.allocate(Math.max(64, length * type.bytes()));
+        owned.add(memory);
+        bytes += length * type.bytes();
+        return memory.view(type, 0, length);
+    }
+
+    /** Frees the staging memory; the weights stay. */
+    public void finish() {
+        staging.close();
+    }
+
+    /** Bytes of all tensors brought so far. */
+    public long bytes() {
+        return bytes;
+    }
+
+    /** Frees the weights. */
+    @Override
+    public void close() {
+        owned.forEach(DeviceMemory::close);
+        owned.clear();
+    }
+}

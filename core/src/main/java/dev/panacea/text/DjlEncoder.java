@@ -1,0 +1,99 @@
+package dev.panacea.text;
+
+import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
+import dev.panacea.kernels.PanaceaException;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.util.Map;
+import java.util.concurrent.locks.ReentrantReadWriteLock;
+
+/** Plain text to ids by the Hugging Face tokenizers library. The JSON given here has no added tokens and no post-processor. */
+final class DjlEncoder implements AutoCloseable {
+    /** The encoding of a text costs about a hundred times its size in memory for a moment. */
+    static final int MAX_CHARS = 16 << 20;
+
+    static {
+        // Otherwise DJL looks for a GPU build of its library on the network, and reports its use there. Settings of the user's own win.
+        setIfMissing("RUST_FLAVOR", "cpu");
+        setIfMissing("ai.djl.offline", "true");
+    }
+
+    private final HuggingFaceTokenizer tokenizer;
+    private final ReentrantReadWriteLock lock = new ReentrantReadWriteLock();
+    private boolean closed;
+
+    /** @param source what the JSON was made of, for messages */
+    DjlEncoder(byte[] tokenizerJson, String source) {
+        try {
+            tokenizer = HuggingFaceTokenizer.newInstance(new ByteArrayInputStream(tokenizerJson),
+                    Map.of("addSpecialTokens", "false", "truncation", "false", "padding", "false"));
+        } catch (IOException | RuntimeException e) {
+            throw new PanaceaException(source + ": the tokenizer library rejects this tokenizer: " + e.getMessage(), e);
+        } catch (LinkageError e) {
+            throw new PanaceaException("the native library of the tokenizer cannot be loaded on this machine (" + System.getProperty("os.name") + ", "
+                    + System.getProperty("os.arch") + "): " + e.getMessage(), e);
+        }
+    }
+
+    private static void setIfMissing(String property, String value) {
+        if (System.getProperty(property) == null && System.getenv(property) == null) {
+            System.setProperty(property, value);
+        }
+    }
+
+    int[] encode(String text) {
+        if (text.isEmpty()) {
+            return new int[0];
+        }
+        if (text.length() > MAX_CHARS) {
+            throw new PanaceaException("a text of " + text.length() + " characters is too long to encode in one piece (at most " + MAX_CHARS + "); split it");
+        }
+        lock.readLock().lock();
+        try {
+            if (closed) {
+                throw new IllegalStateException("the tokenizer is closed");
+            }
+            long[] ids = tokenizer.encode(wellFormed(text), false, false).getIds();
+            int[] out = new int[ids.length];
+            for (int i = 0; i < ids.length; i++) {
+                out[i] = Math.toIntExact(ids[i]);
+            }
+            return out;
+        } finally {
+            lock.readLock().unlock();
+        }
+    }
+
+    /** Lone surrogates have no UTF-8: each becomes U+FFFD, as UTF-8 decoders have it. */
+    static String wellFormed(String text) {
+        StringBuilder out = null;
+        for (int i = 0; i < text.length(); i++) {
+            char c = text.charAt(i);
+            if (!Character.isSurrogate(c)) {
+                continue;
+            }
+            if (Character.isHighSurrogate(c) && i + 1 < text.length() && Character.isLowSurrogate(text.charAt(i + 1))) {
+                i++;
+                continue;
+            }
+            if (out == null) {
+                out = new StringBuilder(text);
+            }
+            out.setCharAt(i, '\uFFFD');
+        }
+        return out == null ? text : out.toString();
+    }
+
+    @Override
+    public void close() {
+        lock.writeLock().lock();
+        try {
+            if (!closed) {
+                closed = true;
+                tokenizer.close();
+            }
+        } finally {
+            lock.writeLock().unlock();
+        }
+    }
+}

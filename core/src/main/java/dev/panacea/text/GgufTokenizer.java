@@ -1,0 +1,124 @@
+package dev.panacea.text;
+
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonGenerator;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.panacea.kernels.PanaceaException;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.OptionalInt;
+import java.util.Set;
+
+/** Builds a tokenizer from GGUF metadata, by way of the tokenizer.json that Hugging Face would have written. */
+final class GgufTokenizer {
+    private static final int NORMAL = 1;
+    private static final int UNKNOWN = 2;
+    private static final int CONTROL = 3;
+    private static final int USER_DEFINED = 4;
+
+    private GgufTokenizer() {}
+
+    static BpeTokenizer load(GgufVocabulary v) {
+        check(v);
+        PreTokenizer pre = PreTokenizer.of(v.pre(), v.source());
+        List<AddedTokens.Token> added = new ArrayList<>();
+        Set<Integer> addedIds = new HashSet<>();
+        for (int id = 0; id < v.tokens().size(); id++) {
+            int type = v.tokenTypes().length == 0 ? NORMAL : v.tokenTypes()[id];
+            if ((type == UNKNOWN || type == CONTROL || type == USER_DEFINED) && !v.tokens().get(id).isEmpty()) {
+                added.add(new AddedTokens.Token(id, v.tokens().get(id), type != USER_DEFINED, false, false));
+                addedIds.add(id);
+            }
+        }
+        Set<Integer> ends = new LinkedHashSet<>();
+        v.eos().ifPresent(ends::add);
+        v.endOfTurn().ifPresent(ends::add);
+        var settings = new BpeTokenizer.Settings(v.bos(), v.eos(), v.addBos().orElse(pre.addBos()) && v.bos().isPresent(), List.copyOf(ends),
+                v.chatTemplate());
+        return new BpeTokenizer(new DjlEncoder(json(v, pre, addedIds), v.source()), v.tokens().toArray(String[]::new), new AddedTokens(added), settings);
+    }
+
+    private static void check(GgufVocabulary v) {
+        if (!v.model().equals("gpt2")) {
+            throw new PanaceaException(v.source() + ": tokenizer.ggml.model is '" + v.model() + "'; only byte-level BPE ('gpt2': Llama 3, SmolLM and such) is"
+                    + " supported" + (v.model().equals("llama") ? ", not the SentencePiece vocabulary of Llama 2 and older" : ""));
+        }
+        int n = v.tokens().size();
+        if (n == 0) {
+            throw new PanaceaException(v.source() + ": tokenizer.ggml.tokens is missing or empty");
+        }
+        if (v.merges().isEmpty()) {
+            throw new PanaceaException(v.source() + ": tokenizer.ggml.merges is missing or empty");
+        }
+        if (v.tokenTypes().length != 0 && v.tokenTypes().length != n) {
+            throw new PanaceaException(v.source() + ": " + v.tokenTypes().length + " entries in tokenizer.ggml.token_type for " + n + " tokens");
+        }
+        checkId(v, "bos_token_id", v.bos());
+        checkId(v, "eos_token_id", v.eos());
+        checkId(v, "eot_token_id", v.endOfTurn());
+        Set<String> known = new HashSet<>(v.tokens());
+        for (int i = 0; i < v.merges().size(); i++) {
+            String merge = v.merges().get(i);
+            int space = merge.indexOf(' ', 1);
+            boolean ok = space > 0 && space < merge.length() - 1 && known.contains(merge.substring(0, space)) && known.contains(merge.substring(space + 1))
+                    && known.contains(merge.substring(0, space) + merge.substring(space + 1));
+            if (!ok) {
+                throw new PanaceaException(v.source() + ": tokenizer.ggml.merges[" + i + "] is '" + merge + "', which does not join two tokens of the vocabulary"
+                        + " into a third; the file is damaged");
+            }
+        }
+    }
+
+    private static void checkId(GgufVocabulary v, String key, OptionalInt id) {
+        if (id.isPresent() && (id.getAsInt() < 0 || id.getAsInt() >= v.tokens().size())) {
+            throw new PanaceaException(v.source() + ": tokenizer.ggml." + key + " is " + id.getAsInt() + ", outside the vocabulary of " + v.tokens().size());
+        }
+    }
+
+    private static byte[] json(GgufVocabulary v, PreTokenizer pre, Set<Integer> addedIds) {
+        Set<String> written = new HashSet<>();
+        Set<String> merged = new HashSet<>();
+        for (String merge : v.merges()) {
+            int space = merge.indexOf(' ', 1);
+            merged.add(merge.substring(0, space));
+            merged.add(merge.substring(space + 1));
+            merged.add(merge.substring(0, space) + merge.substring(space + 1));
+        }
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream(v.tokens().size() * 40);
+        try (JsonGenerator g = new JsonFactory(new ObjectMapper()).createGenerator(bytes)) {
+            g.writeStartObject();
+            g.writeStringField("version", "1.0");
+            g.writeArrayFieldStart("added_tokens");
+            g.writeEndArray();
+            g.writeObjectField("pre_tokenizer", pre.toJson());
+            g.writeObjectFieldStart("model");
+            g.writeStringField("type", "BPE");
+            g.writeBooleanField("ignore_merges", pre.ignoreMerges());
+            g.writeObjectFieldStart("vocab");
+            for (int id = 0; id < v.tokens().size(); id++) {
+                String token = v.tokens().get(id);
+                // A special token must not be found as a word of a text; one that merging produces is a word too.
+                boolean word = !addedIds.contains(id) || merged.contains(token);
+                if (word && written.add(token)) {
+                    g.writeNumberField(token, id);
+                }
+            }
+            g.writeEndObject();
+            g.writeArrayFieldStart("merges");
+            for (String merge : v.merges()) {
+                g.writeString(merge);
+            }
+            g.writeEndArray();
+            g.writeEndObject();
+            g.writeEndObject();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+        return bytes.toByteArray();
+    }
+}

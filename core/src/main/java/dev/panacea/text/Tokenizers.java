@@ -1,0 +1,38 @@
+package dev.panacea.text;
+
+import dev.panacea.io.GgufFile;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/** Makes tokenizers. Close what you get. */
+public final class Tokenizers {
+    private Tokenizers() {}
+
+    /** The tokenizer of a model, which is a folder as Hugging Face has it or a GGUF file. */
+    public static BpeTokenizer open(Path model) {
+        if (Files.isDirectory(model)) {
+            return fromFolder(model);
+        }
+        try (GgufFile file = GgufFile.open(model)) {
+            return fromGguf(GgufVocabulary.of(file.metadata(), model.toString()));
+        }
+    }
+
+    /**
+     * The tokenizer of a model folder with a tokenizer.json.
+     *
+     * @throws dev.panacea.kernels.PanaceaException when a file is missing or broken, or the tokenizer is not byte-level BPE
+     */
+    public static BpeTokenizer fromFolder(Path folder) {
+        return FolderTokenizer.load(folder);
+    }
+
+    /**
+     * The tokenizer in the metadata of a GGUF file.
+     *
+     * @throws dev.panacea.kernels.PanaceaException when the metadata contradict themselves, or the tokenizer is of a kind that is not supported
+     */
+    public static BpeTokenizer fromGguf(GgufVocabulary vocabulary) {
+        return GgufTokenizer.load(vocabulary);
+    }
+}

@@ -1,0 +1,79 @@
+package dev.panacea.train;
+
+import dev.panacea.autograd.LinearCrossEntropy;
+import dev.panacea.data.TokenizedExample;
+import dev.panacea.kernels.PanaceaException;
+import dev.panacea.llama.LlamaModel;
+import dev.panacea.optim.AdamW;
+import dev.panacea.optim.TrainableParameters;
+import java.util.List;
+
+/**
+ * One step of the optimizer over one or more micro-batches. The loss is the sum over the target tokens of the whole step divided by their
+ * number, so that a batch of 8 and four accumulated batches of 2 are the same step.
+ */
+public final class OptimizerStep {
+    private final LlamaModel model;
+    private final TrainableParameters parameters;
+    private final AdamW optimizer;
+    private final double maxGradNorm;
+
+    /** @param maxGradNorm 0 for no clipping */
+    public OptimizerStep(LlamaModel model, TrainableParameters parameters, AdamW optimizer, double maxGradNorm) {
+        this.model = model;
+        this.parameters = parameters;
+        this.optimizer = optimizer;
+        this.maxGradNorm = maxGradNorm;
+    }
+
+    /**
+     * What a step did.
+     *
+     * @param loss before the update
+     * @param gradNorm before clipping
+     */
+    public record Outcome(double loss, double gradNorm, long tokens, long targetTokens) {}
+
+    /**
+     * Gradients of all micro-batches, clipping, and the update.
+     *
+     * @throws PanaceaException if the loss is not a number: the update is not made then
+     */
+    public Outcome run(List<List<TokenizedExample>> microBatches, double learningRate) {
+        Outcome o = gradients(microBatches);
+        optimizer.step(learningRate, clipFactor(o.gradNorm()));
+        return o;
+    }
+
+    /** The factor by which PyTorch's clip_grad_norm_ shrinks gradients of this norm. */
+    public double clipFactor(double gradNorm) {
+        return maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1;
+    }
+
+    /** The first half of {@link #run}: gradients, not yet clipped, and no update. */
+    public Outcome gradients(List<List<TokenizedExample>> microBatches) {
+        long targets = 0;
+        long tokens = 0;
+        for (List<TokenizedExample> batch : microBatches) {
+            for (TokenizedExample e : batch) {
+                targets += e.targetTokens();
+                tokens += e.length();
+            }
+        }
+        if (targets == 0) {
+            throw new IllegalArgumentException("no example of this step has a target token");
+        }
+        parameters.clearGradients();
+        double sum = 0;
+        for (List<TokenizedExample> batch : microBatches) {
+            Targets t = Targets.of(batch);
+            sum += LinearCrossEntropy.sum(model.losses(t.sequences(), t.rows(), t.ids(), 1f / targets, true));
+        }
+        double loss = sum / targets;
+        double norm = parameters.gradientNorm();
+        if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
+            throw new PanaceaException("the loss became " + loss + " with a gradient norm of " + norm + "; lower the learning rate, or look for odd rows in the data");
+        }
+        return new Outcome(loss, norm, tokens, targets);
+    }
+}

@@ -1,0 +1,82 @@
+package dev.panacea.train;
+
+import dev.panacea.data.Batches;
+import dev.panacea.data.TokenizedExample;
+import dev.panacea.llama.LlamaModel;
+import dev.panacea.lora.LoraAdapter;
+import dev.panacea.optim.AdamW;
+import dev.panacea.optim.LrSchedule;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.List;
+
+/**
+ * Supervised fine-tuning of a LoRA adapter: examples in shuffled epochs, micro-batches accumulated into optimizer steps, a schedule,
+ * clipping, AdamW. The same seed gives the same adapter, to the bit.
+ */
+public final class SftTrainer {
+    private final LlamaModel model;
+    private final LoraAdapter adapter;
+    private final SftConfig config;
+
+    public SftTrainer(LlamaModel model, LoraAdapter adapter, SftConfig config) {
+        this.model = model;
+        this.adapter = adapter;
+        this.config = config;
+    }
+
+    /**
+     * Optimizer steps that a run over this many examples takes.
+     *
+     * @throws IllegalArgumentException if there are no examples
+     */
+    public int totalSteps(int examples) {
+        if (examples == 0) {
+            throw new IllegalArgumentException("no examples to train on");
+        }
+        if (config.maxSteps() > 0) {
+            return config.maxSteps();
+        }
+        return Math.max(1, (int) Math.ceil(config.numTrainEpochs() * stepsPerEpoch(examples) - 1e-9));
+    }
+
+    private int stepsPerEpoch(int examples) {
+        int perStep = config.perDeviceTrainBatchSize() * config.gradientAccumulationSteps();
+        return (examples + perStep - 1) / perStep;
+    }
+
+    /**
+     * Trains, with the adapter attached to the model from then on.
+     *
+     * @param listener hears of every optimizer step
+     * @throws dev.panacea.kernels.PanaceaException if the loss stops being a number
+     */
+    public TrainingResult train(List<TokenizedExample> examples, TrainingListener listener) {
+        int total = totalSteps(examples.size());
+        int perEpoch = stepsPerEpoch(examples.size());
+        LrSchedule schedule = new LrSchedule(config.lrSchedulerType(), config.learningRate(), (int) Math.ceil(config.warmupRatio() * total), total);
+        List<StepReport> reports = new ArrayList<>();
+        adapter.attachTo(model);
+        try (AdamW optimizer = new AdamW(model.kernels(), adapter.parameters(), config.adamBeta1(), config.adamBeta2(), config.adamEpsilon(), config.weightDecay())) {
+            OptimizerStep step = new OptimizerStep(model, adapter.parameters(), optimizer, config.maxGradNorm());
+            long start = System.nanoTime();
+            long tokens = 0;
+            Iterator<List<List<TokenizedExample>>> epoch = List.<List<List<TokenizedExample>>>of().iterator();
+            for (int s = 0; s < total; s++) {
+                if (!epoch.hasNext()) {
+                    epoch = Batches.epoch(examples, config.perDeviceTrainBatchSize(), config.gradientAccumulationSteps(), config.seed(), s / perEpoch).iterator();
+                }
+                OptimizerStep.Outcome o = step.run(epoch.next(), schedule.at(s));
+                tokens += o.tokens();
+                double seconds = (System.nanoTime() - start) * 1e-9;
+                Duration remaining = Duration.ofMillis(Math.round(1000 * seconds / (s + 1) * (total - s - 1)));
+                StepReport report = new StepReport(s + 1, total, (s + 1.0) / perEpoch, o.loss(), o.gradNorm(), schedule.at(s), o.tokens(), o.targetTokens(), tokens / seconds,
+                        remaining);
+                reports.add(report);
+                listener.onStep(report);
+            }
+            return new TrainingResult(reports, tokens, Duration.ofNanos(System.nanoTime() - start));
+        }
+    }
+}

@@ -1,0 +1,122 @@
+package dev.panacea.generate;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import dev.panacea.kernels.Backends;
+import dev.panacea.kernels.DType;
+import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.PanaceaException;
+import dev.panacea.llama.KvCache;
+import dev.panacea.llama.LlamaModel;
+import dev.panacea.llama.Quantization;
+import dev.panacea.testing.TinyModel;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.SplittableRandom;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+
+class GeneratorTest {
+    private static final int[] NO_STOP = {};
+    private static Kernels kernels;
+    private static LlamaModel model;
+
+    @BeforeAll
+    static void open() {
+        kernels = Backends.cpu();
+        model = TinyModel.load(kernels, Quantization.NONE, DType.F32);
+    }
+
+    @AfterAll
+    static void close() {
+        model.close();
+        kernels.close();
+    }
+
+    private static int[] prompt(int length, long seed) {
+        return new SplittableRandom(seed).ints(length, 3, TinyModel.VOCAB).toArray();
+    }
+
+    @Test
+    void cacheGivesTheLogitsOfTheWholeText() {
+        int[] text = prompt(23, 1);
+        float[] whole = model.logits(text);
+        try (KvCache cache = model.newCache(2, 40)) {
+            // Another sequence in the other slot, and the text in pieces of different lengths.
+            model.next(cache, new int[] {0}, List.of(prompt(9, 2)));
+            int at = 0;
+            for (int piece : new int[] {7, 1, 1, 5, 9}) {
+                int[] part = Arrays.copyOfRange(text, at, at + piece);
+                at += piece;
+                float[] logits = model.next(cache, new int[] {1}, List.of(part))[0];
+                for (int i = 0; i < logits.length; i++) {
+                    assertThat(logits[i]).isCloseTo(whole[(at - 1) * TinyModel.VOCAB + i], within(1e-4f));
+                }
+            }
+            assertThat(cache.length(1)).isEqualTo(23);
+        }
+    }
+
+    @Test
+    void severalPromptsGiveWhatEachGivesAlone() {
+        List<int[]> prompts = new ArrayList<>();
+        for (int i = 0; i < 11; i++) {
+            prompts.add(prompt(3 + 2 * i, 100 + i));
+        }
+        Generator generator = new Generator(model);
+        List<int[]> together = generator.generate(prompts, GenerationConfig.greedy(12), new int[] {7, 44});
+        for (int i = 0; i < prompts.size(); i++) {
+            assertThat(together.get(i)).isEqualTo(generator.generate(prompts.get(i), GenerationConfig.greedy(12), new int[] {7, 44}, id -> {}));
+        }
+    }
+
+    @Test
+    void greedyIsTheMostProbableTokenOfEveryPlace() {
+        int[] prompt = prompt(8, 3);
+        int[] answer = new Generator(model).generate(prompt, GenerationConfig.greedy(6), NO_STOP, id -> {});
+        assertThat(answer).hasSize(6);
+        int[] text = Arrays.copyOf(prompt, prompt.length + answer.length);
+        System.arraycopy(answer, 0, text, prompt.length, answer.length);
+        float[] logits = model.logits(text);
+        for (int i = 0; i < answer.length; i++) {
+            int row = prompt.length + i - 1;
+            float chosen = logits[row * TinyModel.VOCAB + answer[i]];
+            for (int v = 0; v < TinyModel.VOCAB; v++) {
+                assertThat(logits[row * TinyModel.VOCAB + v]).isLessThanOrEqualTo(chosen + 1e-4f);
+            }
+        }
+    }
+
+    @Test
+    void stopTokenEndsTheAnswerAndIsNotPartOfIt() {
+        int[] prompt = prompt(8, 3);
+        List<Integer> heard = new ArrayList<>();
+        int[] free = new Generator(model).generate(prompt, GenerationConfig.greedy(10), NO_STOP, id -> {});
+        int[] stopped = new Generator(model).generate(prompt, GenerationConfig.greedy(10), new int[] {free[4]}, heard::add);
+        int first = 0;
+        while (free[first] != free[4]) {
+            first++;
+        }
+        assertThat(stopped).isEqualTo(Arrays.copyOf(free, first));
+        assertThat(heard).hasSize(first);
+    }
+
+    @Test
+    void samplingFollowsItsSeed() {
+        int[] prompt = prompt(8, 3);
+        Generator g = new Generator(model);
+        int[] a = g.generate(prompt, GenerationConfig.sampling(20, 1, 0.95, 1), NO_STOP, id -> {});
+        assertThat(g.generate(prompt, GenerationConfig.sampling(20, 1, 0.95, 1), NO_STOP, id -> {})).isEqualTo(a);
+        assertThat(g.generate(prompt, GenerationConfig.sampling(20, 1, 0.95, 2), NO_STOP, id -> {})).isNotEqualTo(a);
+    }
+
+    @Test
+    void aPromptThatFillsTheModelIsRefused() {
+        assertThatThrownBy(() -> new Generator(model).generate(prompt(1024, 1), GenerationConfig.greedy(5), NO_STOP, id -> {})).isInstanceOf(PanaceaException.class)
+                .hasMessageContaining("1024");
+    }
+}

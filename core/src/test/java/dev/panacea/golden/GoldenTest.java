@@ -1,0 +1,89 @@
+package dev.panacea.golden;
+
+import static org.junit.jupiter.api.Assumptions.abort;
+import static org.junit.jupiter.api.DynamicContainer.dynamicContainer;
+import static org.junit.jupiter.api.DynamicTest.dynamicTest;
+
+import dev.panacea.kernels.CpuKernels;
+import dev.panacea.kernels.CpuTier;
+import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.ReferenceKernels;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Supplier;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.DynamicNode;
+import org.junit.jupiter.api.TestFactory;
+
+/**
+ * Figures of transformers, PEFT, bitsandbytes and sacreBLEU, computed again with the reference kernels and with the native ones. The folder
+ * is the system property {@code panacea.golden}; every case found in it is run, and one of a kind that is not supported yet is reported
+ * as skipped, by name. A small part of the figures is among the project's own test resources, so that this test means something without
+ * the folder.
+ */
+class GoldenTest {
+    /** A backend under test, opened anew for every case. */
+    record Backend(String name, Supplier<Kernels> open) {}
+
+    private static final List<String> DEVIATIONS = new ArrayList<>();
+
+    static synchronized void deviation(String line) {
+        DEVIATIONS.add(line);
+    }
+
+    @AfterAll
+    static void printDeviations() {
+        DEVIATIONS.forEach(d -> System.out.println("golden " + d));
+    }
+
+    static List<Backend> backends() {
+        List<Backend> all = new ArrayList<>();
+        all.add(new Backend("reference", ReferenceKernels::new));
+        for (CpuTier tier : CpuTier.supported()) {
+            all.add(new Backend("native " + tier, () -> CpuKernels.open(tier, 0)));
+        }
+        return all;
+    }
+
+    @TestFactory
+    Stream<DynamicNode> ownResources() {
+        return cases(Path.of("src/test/resources/golden"));
+    }
+
+    @TestFactory
+    Stream<DynamicNode> folder() {
+        Path folder = Path.of(System.getProperty("panacea.golden", "../../shared/golden"));
+        if (!Files.isDirectory(folder)) {
+            System.out.println("golden: skipped, there is no folder " + folder + "; name one with -Dpanacea.golden=FOLDER");
+            return Stream.of(dynamicTest("no folder " + folder, () -> abort("no folder " + folder)));
+        }
+        return cases(folder);
+    }
+
+    private static Stream<DynamicNode> cases(Path folder) {
+        List<DynamicNode> nodes = new ArrayList<>();
+        try (Stream<Path> entries = Files.list(folder)) {
+            for (Path entry : entries.sorted().toList()) {
+                String name = entry.getFileName().toString();
+                if (Files.exists(entry.resolve("reference.json"))) {
+                    nodes.add(dynamicContainer(name, TrainingFigures.tests(entry, backends())));
+                } else if (name.startsWith("nf4") && name.endsWith(".safetensors")) {
+                    nodes.add(dynamicContainer(name, QuantizationFigures.tests(entry, backends())));
+                } else if (name.startsWith("smollm2") && name.endsWith(".json")) {
+                    nodes.add(dynamicContainer(name, SmolLm2Figures.tests(entry, backends())));
+                } else if (name.startsWith("chat_templates") && name.endsWith(".json")) {
+                    nodes.add(dynamicTest(name, () -> TemplateFigures.check(entry)));
+                } else if (name.startsWith("sacrebleu") && name.endsWith(".json")) {
+                    nodes.add(dynamicTest(name, () -> BleuFigures.check(entry)));
+                }
+            }
+        } catch (IOException e) {
+            throw new java.io.UncheckedIOException(e);
+        }
+        return nodes.stream();
+    }
+}

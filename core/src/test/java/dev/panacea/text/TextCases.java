@@ -1,0 +1,116 @@
+package dev.panacea.text;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.panacea.data.TokenizedExample;
+import dev.panacea.kernels.PanaceaException;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.DynamicTest;
+
+/** The cases of smollm2.json and chat_templates.json as tests; shared by the golden folder and the project's own excerpts. */
+public final class TextCases {
+    private TextCases() {}
+
+    /** {@code texts} and {@code chats}: ids, renderings and decoded text. */
+    public static List<DynamicTest> tokenizer(JsonNode file, BpeTokenizer tokenizer) {
+        List<DynamicTest> tests = new ArrayList<>();
+        for (JsonNode c : file.get("texts")) {
+            String text = c.get("text").asText();
+            tests.add(DynamicTest.dynamicTest("text " + text, () -> {
+                int[] ids = TestVocabularies.ints(c.get("ids"));
+                assertThat(tokenizer.encode(text)).containsExactly(ids);
+                assertThat(tokenizer.encodeWithSpecialTokens(text)).containsExactly(ids);
+                assertThat(tokenizer.decode(ids, false)).isEqualTo(text);
+            }));
+        }
+        ChatEncoder encoder = ChatEncoder.of(tokenizer, ChatTemplate.Options.NONE);
+        for (JsonNode c : file.get("chats")) {
+            List<Message> messages = TestVocabularies.messages(c.get("messages"));
+            tests.add(DynamicTest.dynamicTest("chat " + messages.getLast().content(), () -> {
+                String rendered = c.get("rendered").asText();
+                assertThat(ChatTemplate.of(tokenizer).render(messages, true, ChatTemplate.Options.NONE)).isEqualTo(rendered);
+                int[] ids = TestVocabularies.ints(c.get("ids"));
+                assertThat(encoder.encodePrompt(messages)).containsExactly(ids);
+                assertThat(tokenizer.encodeWithSpecialTokens(rendered)).containsExactly(ids);
+                assertThat(tokenizer.decode(ids, false)).isEqualTo(rendered);
+                int[] greedy = TestVocabularies.ints(c.get("greedy"));
+                assertThat(tokenizer.decode(greedy, false)).isEqualTo(c.get("greedy_text").asText());
+                Tokenizer.StreamDecoder stream = tokenizer.streamDecoder(false);
+                StringBuilder streamed = new StringBuilder();
+                for (int id : greedy) {
+                    streamed.append(stream.push(id));
+                }
+                assertThat(streamed + stream.flush()).isEqualTo(c.get("greedy_text").asText());
+            }));
+        }
+        return tests;
+    }
+
+    /** {@code cases}: renderings, errors, and what is trained. */
+    public static List<DynamicTest> templates(JsonNode file) {
+        String bos = file.get("bos_token").asText();
+        String eos = file.get("eos_token").asText();
+        Map<String, ChatTemplate> templates = new LinkedHashMap<>();
+        file.get("templates").properties().forEach(t -> templates.put(t.getKey(), ChatTemplate.of(t.getValue().asText(), Map.of("bos_token", bos, "eos_token", eos))));
+        List<DynamicTest> tests = new ArrayList<>();
+        int number = 0;
+        for (JsonNode c : file.get("cases")) {
+            String name = ++number + " " + c.get("template").asText() + (c.get("add_generation_prompt").asBoolean() ? " prompt" : "") + (c.get("tools").isNull() ? "" : " tools");
+            tests.add(DynamicTest.dynamicTest(name, () -> template(c, templates.get(c.get("template").asText()), file)));
+        }
+        return tests;
+    }
+
+    private static void template(JsonNode c, ChatTemplate template, JsonNode file) {
+        List<Message> messages = TestVocabularies.messages(c.get("messages"));
+        ChatTemplate.Options options = new ChatTemplate.Options(c.get("tools").isNull() ? Optional.empty() : Optional.of(c.get("tools").toString()),
+                Optional.of(file.get("date_string").asText()));
+        boolean prompt = c.get("add_generation_prompt").asBoolean();
+        if (!c.get("error").isNull()) {
+            assertThatThrownBy(() -> template.render(messages, prompt, options)).isInstanceOf(PanaceaException.class)
+                    .hasMessageContaining(c.get("error").asText());
+            return;
+        }
+        String rendered = c.get("rendered").asText();
+        assertThat(template.render(messages, prompt, options)).isEqualTo(rendered);
+        if (!c.has("assistant_spans")) {
+            return;
+        }
+        List<ChatEncoder.Span> expected = new ArrayList<>();
+        StringBuilder trainedText = new StringBuilder();
+        for (JsonNode span : c.get("assistant_spans")) {
+            expected.add(new ChatEncoder.Span(span.get(0).intValue(), span.get(1).intValue()));
+            trainedText.append(rendered, span.get(0).intValue(), span.get(1).intValue());
+        }
+        List<String> control = List.of(file.get("bos_token").asText(), "<|start_header_id|>", "<|end_header_id|>", "<|im_start|>", "<|im_end|>",
+                file.get("eos_token").asText());
+        try (BpeTokenizer tokenizer = Tokenizers.fromGguf(TestVocabularies.bytes("llama-bpe", Optional.empty(), control))) {
+            ChatEncoder encoder = new ChatEncoder(tokenizer, template, options);
+            assertThat(encoder.spans(messages)).isEqualTo(expected);
+            TokenizedExample example = encoder.encode(messages);
+            assertThat(tokenizer.decode(example.inputIds(), false)).isEqualTo(rendered);
+            assertThat(tokenizer.decode(trained(example), false)).isEqualTo(trainedText.toString());
+            assertThat(example.inputIds()).startsWith(encoder.encodePrompt(messages.subList(0, firstAnswer(messages))));
+        }
+    }
+
+    private static int firstAnswer(List<Message> messages) {
+        int i = 0;
+        while (!messages.get(i).role().equals("assistant")) {
+            i++;
+        }
+        return i;
+    }
+
+    static int[] trained(TokenizedExample example) {
+        return IntStream.range(0, example.length()).filter(t -> example.labels()[t] != TokenizedExample.IGNORED)
+                .map(t -> example.labels()[t]).toArray();
+    }
+}

@@ -1,0 +1,21 @@
+// pool.h: the life of a pool; what the kernels see of it is in context.h.
+#pragma once
+#include "context.h"
+
+namespace pan {
+
+Pool *open_pool(int32_t threads);  // nullptr when there is no memory or no thread for it
+void close_pool(Pool *pool);
+
+// Held for a whole call of the C interface: scratch memory and the job of the pool belong to one call at a time.
+struct Call {
+  explicit Call(const pan_context *ctx);
+  ~Call();
+  Call(const Call &) = delete;
+  Call &operator=(const Call &) = delete;
+
+ private:
+  Pool *pool_;
+};
+
+}  // namespace pan

@@ -1,0 +1,298 @@
+// quant4.inc.h: 4-bit weights (NF4 and FP4 of bitsandbytes): decoding, quantizing, and the two kernels that read a weight
+// of any format value by value: pan_dequantize and pan_gather_rows.
+//
+// Layout. The matrix is flattened row-major; element 2j is the high nibble of byte j. Every `block` elements share one
+// absmax; blocks are counted along the flattened matrix, so that they run across row ends when cols % block != 0, and a
+// row may start in the middle of a byte when cols is odd.
+//
+// Mathematics. value = levels[code] * absmax, in f32, rounded once to the output type. A nested absmax is
+// code_levels[c] * scale, rounded, + offset, rounded (no fused multiply-add: bitsandbytes has none, and decoded bytes
+// must agree in every bit; the build therefore forbids contraction).
+//
+// Why a table per block. All elements of a block share absmax, so the 16 possible values are multiplied (and, where
+// asked, rounded to bf16) once per block, and an element costs one look-up in registers: one VPERMPS with 512-bit
+// vectors (it reads only the low four bits of an index, so the nibbles need no masking), two and a blend with AVX2.
+
+// f32 bits rounded to the nearest bf16 (ties to even), still as f32 bits. Finite and infinite values only.
+PAN_INLINE VU round_bf16(VU v) { return (v + 0x7fffu + ((v >> 16) & 1u)) & 0xffff0000u; }
+
+// ---- decoding ----------------------------------------------------------------------------------------------------------
+
+PAN_INLINE float block_scale(const pan_weight *w, int64_t block) {
+  if (w->absmax) return w->absmax[block];
+  float scaled = w->code_levels[w->absmax_code[block]] * w->absmax_scale[block / 256];
+  return scaled + w->absmax_offset;
+}
+
+// The 16 values of a block (or the 16 levels themselves, with scale 1), for look-ups by vectors of codes.
+struct Levels {
+#if PAN_LEVEL >= 2
+  VF all;
+#elif PAN_LEVEL == 1
+  VF low, high;
+#else
+  float all[16];
+#endif
+};
+
+PAN_INLINE Levels make_levels(const float *levels, float scale, bool round) {
+  Levels t;
+#if PAN_LEVEL >= 2
+  t.all = vload(levels) * vset(scale);
+  if (round) t.all = (VF)round_bf16((VU)t.all);
+#elif PAN_LEVEL == 1
+  t.low = vload(levels) * vset(scale);
+  t.high = vload(levels + 8) * vset(scale);
+  if (round) t.low = (VF)round_bf16((VU)t.low), t.high = (VF)round_bf16((VU)t.high);
+#else
+  for (int i = 0; i < 16; i += W) {
+    VF v = vload(levels + i) * vset(scale);
+    vstore(t.all + i, round ? (VF)round_bf16((VU)v) : v);
+  }
+#endif
+  return t;
+}
+
+// The values of the codes in the low four bits of each lane; higher bits are ignored.
+PAN_INLINE VF look_up(const Levels &t, VU codes) {
+#if PAN_LEVEL >= 2
+  return _mm512_permutexvar_ps((__m512i)codes, t.all);
+#elif PAN_LEVEL == 1
+  __m256 low = _mm256_permutevar8x32_ps(t.low, (__m256i)codes), high = _mm256_permutevar8x32_ps(t.high, (__m256i)codes);
+  return _mm256_blendv_ps(low, high, (__m256)(codes << 28));
+#else
+  VF v;
+  for (int i = 0; i < W; i++) v[i] = t.all[codes[i] & 15];
+  return v;
+#endif
+}
+
+// out[0 .. 2*bytes) = the values of `bytes` bytes.
+PAN_INLINE void decode_bytes(const Levels &t, const uint8_t *p, int64_t bytes, float *out) {
+#if PAN_LEVEL >= 2
+  // 16 bytes, one per lane: the low nibbles are the odd elements, the high ones the even ones. The bytes are first put
+  // in the order in which the interleaving within 128-bit lanes (VUNPCKLPS, VUNPCKHPS) gives 32 elements in sequence.
+  const __m128i order = _mm_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
+  for (; bytes > 0; bytes -= 16, p += 16, out += 32) {
+    bool whole = bytes >= 16;
+    __m128i packed = whole ? _mm_loadu_si128((const __m128i *)p) : _mm_maskz_loadu_epi8((__mmask16)((1u << bytes) - 1), p);
+    VU codes = (VU)_mm512_cvtepu8_epi32(_mm_shuffle_epi8(packed, order));
+    __m512 even = look_up(t, codes >> 4), odd = look_up(t, codes);
+    __m512 first = _mm512_unpacklo_ps(even, odd), second = _mm512_unpackhi_ps(even, odd);
+    if (whole) {
+      _mm512_storeu_ps(out, first);
+      _mm512_storeu_ps(out + 16, second);
+    } else {
+      uint32_t mask = (1u << 2 * bytes) - 1;
+      _mm512_mask_storeu_ps(out, (__mmask16)mask, first);
+      _mm512_mask_storeu_ps(out + 16, (__mmask16)(mask >> 16), second);
+    }
+  }
+#elif PAN_LEVEL == 1
+  const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, -1, -1, -1, -1, -1, -1, -1, -1);
+  for (; bytes > 0; bytes -= 8, p += 8, out += 16) {
+    uint64_t packed = 0;
+    if (bytes >= 8) memcpy(&packed, p, 8);
+    else for (int i = 0; i < (int)bytes; i++) packed |= (uint64_t)p[i] << 8 * i;
+    VU codes = (VU)_mm256_cvtepu8_epi32(_mm_shuffle_epi8(_mm_cvtsi64_si128((int64_t)packed), order));
+    __m256 even = look_up(t, codes >> 4), odd = look_up(t, codes);
+    __m256 first = _mm256_unpacklo_ps(even, odd), second = _mm256_unpackhi_ps(even, odd);
+    if (bytes >= 8) {
+      _mm256_storeu_ps(out, first);
+      _mm256_storeu_ps(out + 8, second);
+    } else {
+      float last[16];
+      _mm256_storeu_ps(last, first);
+      _mm256_storeu_ps(last + 8, second);
+      for (int i = 0; i < 2 * (int)bytes; i++) out[i] = last[i];
+    }
+  }
+#else
+  for (int64_t i = 0; i < bytes; i++) {
+    out[2 * i] = t.all[p[i] >> 4];
+    out[2 * i + 1] = t.all[p[i] & 15];
+  }
+#endif
+}
+
+PAN_INLINE float decode_one(const Levels &t, uint32_t code) {
+#if PAN_LEVEL >= 1
+  VU codes = (VU)vzero() + code;
+  return look_up(t, codes)[0];
+#else
+  return t.all[code & 15];
+#endif
+}
+
+// out[0 .. count) = the values of the flattened elements from `start` on, in f32, rounded to bf16 values if `round`.
+static void decode_range(const pan_weight *w, int64_t start, int64_t count, float *out, bool round) {
+  const uint8_t *data = (const uint8_t *)w->data;
+  int64_t i = start, end = start + count;
+  for (int64_t block = i / w->block; i < end; block++) {
+    int64_t stop = (block + 1) * w->block;
+    if (stop > end) stop = end;
+    Levels t = make_levels(w->levels, block_scale(w, block), round);
+    if (i & 1) {
+      *out++ = decode_one(t, data[i >> 1] & 15);
+      i++;
+    }
+    int64_t bytes = (stop - i) / 2;
+    if (bytes > 0) {
+      decode_bytes(t, data + (i >> 1), bytes, out);
+      out += 2 * bytes;
+      i += 2 * bytes;
+    }
+    if (i < stop) {
+      *out++ = decode_one(t, data[i >> 1] >> 4);
+      i++;
+    }
+  }
+}
+
+template <typename From, typename To>
+static void convert(const From *x, int64_t n, To *y) {
+  int64_t i = 0;
+  for (; i + W <= n; i += W) vstore(y + i, vload(x + i));
+  if (i < n) vstore_n(y + i, vload_n(x + i, n - i), n - i);
+}
+
+// out[0 .. count) = w[row, col .. col+count) in f32; 4-bit values rounded to bf16 values if `round`.
+static void row_to_floats(const pan_weight *w, int64_t row, int64_t col, int64_t count, float *out, bool round) {
+  int64_t start = row * w->cols + col;
+  if (w->format == PAN_Q4) decode_range(w, start, count, out, round);
+  else if (w->format == PAN_BF16) convert((const bf16 *)w->data + start, count, out);
+  else memcpy(out, (const float *)w->data + start, (size_t)count * 4);
+}
+
+// y[at .. at+count) = w's flattened elements from `start` on, in `type`; through a buffer where formats differ.
+static void convert_range(const pan_weight *w, int64_t start, int64_t count, void *y, int64_t at, int32_t type) {
+  if (w->format == type) {
+    size_t size = type == PAN_F32 ? 4 : 2;
+    memcpy((char *)y + (size_t)at * size, (const char *)w->data + (size_t)start * size, (size_t)count * size);
+  } else if (type == PAN_F32) {
+    if (w->format == PAN_Q4) decode_range(w, start, count, (float *)y + at, false);
+    else convert((const bf16 *)w->data + start, count, (float *)y + at);
+  } else if (w->format == PAN_F32) {
+    convert((const float *)w->data + start, count, (bf16 *)y + at);
+  } else {
+    float buffer[512];
+    for (int64_t i = 0; i < count; i += 512) {
+      int64_t n = count - i < 512 ? count - i : 512;
+      decode_range(w, start + i, n, buffer, false);
+      convert(buffer, n, (bf16 *)y + at + i);
+    }
+  }
+}
+
+// ---- pan_dequantize, pan_gather_rows -------------------------------------------------------------------------------
+
+constexpr int64_t kConvertChunk = 1 << 15;  // elements per task; even, so that tasks share no byte of 4-bit codes
+
+struct Conversion {
+  const pan_weight *w;
+  const int32_t *index;
+  void *y;
+  int32_t type;
+  int64_t count, rows_per_task;
+};
+
+static void dequantize_task(void *arg, int64_t task, int32_t) {
+  const Conversion *c = (const Conversion *)arg;
+  int64_t start = task * kConvertChunk, n = c->count - start < kConvertChunk ? c->count - start : kConvertChunk;
+  convert_range(c->w, start, n, c->y, start, c->type);
+}
+
+static int32_t dequantize(pan_context *ctx, const pan_weight *w, void *y, int32_t type) {
+  Conversion c = {w, nullptr, y, type, w->rows * w->cols, 0};
+  parallel(ctx, (c.count + kConvertChunk - 1) / kConvertChunk, dequantize_task, &c);
+  return 0;
+}
+
+static void gather_task(void *arg, int64_t task, int32_t) {
+  const Conversion *c = (const Conversion *)arg;
+  int64_t cols = c->w->cols, first = task * c->rows_per_task, last = first + c->rows_per_task;
+  if (last > c->count) last = c->count;
+  for (int64_t i = first; i < last; i++) convert_range(c->w, c->index[i] * cols, cols, c->y, i * cols, c->type);
+}
+
+// The indices have been checked.
+static int32_t gather_rows(pan_context *ctx, const pan_weight *w, const int32_t *index, int64_t m, void *y, int32_t ytype) {
+  if (m == 0) return 0;
+  Conversion c = {w, index, y, ytype, m, 1 + kConvertChunk / (w->cols + 1)};
+  parallel(ctx, (m + c.rows_per_task - 1) / c.rows_per_task, gather_task, &c);
+  return 0;
+}
+
+// ---- pan_quantize4 ---------------------------------------------------------------------------------------------------
+// absmax = max |x| of the block; v = x * (1/absmax); the code is the number of pivots strictly below v (NF4), or sign
+// and the magnitude's pattern by the number of pivots strictly below |v| (FP4). A block of zeros takes v = 0, as
+// bitsandbytes does on a CPU: NF4 code 7, FP4 code 0.
+
+constexpr float kNf4Pivots[15] = {-0.8480964004993439f,   -0.6106329262256622f,  -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f,
+                                  -0.13791173323988914f,  -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f,   0.2035212516784668f,
+                                  0.2920137718319893f,    0.3893125355243683f,    0.5016634166240692f,  0.6427869200706482f,   0.8614784181118011f};
+constexpr float kFp4Pivots[7] = {0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f, 0.4166667f, 0.583333f, 0.8333333f};
+constexpr uint8_t kFp4Codes[8] = {0, 1, 6, 7, 4, 5, 2, 3};
+
+constexpr int64_t kQuantBuffer = 256;  // elements coded at a time; even
+
+struct Quantization {
+  const void *x;
+  int32_t type, fp4;
+  int64_t n, block, blocks_per_task;
+  uint8_t *packed;
+  float *absmax;
+};
+
+static void load_floats(const void *x, int32_t type, int64_t at, int64_t count, float *out) {
+  if (type == PAN_BF16) convert((const bf16 *)x + at, count, out);
+  else memcpy(out, (const float *)x + at, (size_t)count * 4);
+}
+
+static void quantize_task(void *arg, int64_t task, int32_t) {
+  const Quantization *q = (const Quantization *)arg;
+  float v[kQuantBuffer];
+  int32_t code[kQuantBuffer];
+  int64_t first = task * q->blocks_per_task, last = first + q->blocks_per_task, blocks = (q->n + q->block - 1) / q->block;
+  if (last > blocks) last = blocks;
+  for (int64_t b = first; b < last; b++) {
+    int64_t start = b * q->block, end = start + q->block < q->n ? start + q->block : q->n;
+    float largest = 0;
+    for (int64_t i = start; i < end; i += kQuantBuffer) {
+      int64_t n = end - i < kQuantBuffer ? end - i : kQuantBuffer;
+      load_floats(q->x, q->type, i, n, v);
+      for (int64_t j = 0; j < n; j++) {
+        float a = v[j] < 0 ? -v[j] : v[j];
+        largest = a > largest ? a : largest;
+      }
+    }
+    q->absmax[b] = largest;
+    float inverse = largest > 0 ? 1.0f / largest : 0.0f;
+    for (int64_t i = start; i < end; i += kQuantBuffer) {
+      int64_t n = end - i < kQuantBuffer ? end - i : kQuantBuffer;
+      if (end - start > kQuantBuffer) load_floats(q->x, q->type, i, n, v);  // else v still holds the block
+      for (int64_t j = 0; j < n; j++) v[j] *= inverse;
+      for (int64_t j = n; j < kQuantBuffer && j <= n; j++) v[j] = 0;  // the partner of an odd n's last element
+      int64_t even = n + (n & 1);
+      for (int64_t j = 0; j < even; j++) code[j] = 0;
+      if (q->fp4) {
+        for (int p = 0; p < 7; p++)
+          for (int64_t j = 0; j < even; j++) code[j] += (v[j] < 0 ? -v[j] : v[j]) > kFp4Pivots[p];
+        for (int64_t j = 0; j < even; j++) code[j] = kFp4Codes[code[j]] | (v[j] < 0 ? 8 : 0);
+      } else {
+        for (int p = 0; p < 15; p++)
+          for (int64_t j = 0; j < even; j++) code[j] += v[j] > kNf4Pivots[p];
+      }
+      for (int64_t j = 0; j < even; j += 2) q->packed[(i + j) >> 1] = (uint8_t)(code[j] << 4 | code[j + 1]);
+    }
+  }
+}
+
+static int32_t quantize4(pan_context *ctx, const void *x, int32_t type, int64_t n, int32_t block, int32_t fp4, uint8_t *packed, float *absmax) {
+  if (block < 2 || block % 2 != 0) return fail(PAN_ERROR_ARGUMENT, "a block of %d elements is not a positive even number", (int)block);
+  if (n == 0) return 0;
+  int64_t blocks = (n + block - 1) / block, per_task = 1 + kConvertChunk / block;
+  Quantization q = {x, type, fp4, n, block, per_task, packed, absmax};
+  parallel(ctx, (blocks + per_task - 1) / per_task, quantize_task, &q);
+  return 0;
+}

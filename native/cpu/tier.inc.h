@@ -1,0 +1,78 @@
+// tier.inc.h: the whole of one instruction-set tier. tier_<name>.cpp defines the three macros and includes this file:
+//   PAN_TIER        the namespace, PAN_TIER_TABLE the table of context.h, PAN_LEVEL the level (PAN_TIER_... of panacea.h)
+// All code is inside a namespace of the tier's own, so that no two tiers share a symbol the linker could merge. For the
+// same reason only headers without inline functions of external linkage are included (no <cmath>, no <algorithm>).
+#include "context.h"
+#include <string.h>
+#if PAN_LEVEL > 0
+#include <immintrin.h>
+#endif
+
+namespace pan {
+namespace {
+// TEMPORARY until every family is there.
+constexpr decltype(nullptr)
+#define PAN_KERNEL(name) name = nullptr,
+#include "kernels.def"
+#undef PAN_KERNEL
+    end_of_kernels = nullptr;
+}
+namespace PAN_TIER {
+
+#include "simd.h"
+
+// The linear family.
+#if __has_include("quant4.inc.h")
+#include "quant4.inc.h"
+#endif
+#if __has_include("pack.inc.h")
+#include "pack.inc.h"
+#endif
+#if __has_include("gemm.inc.h")
+#include "gemm.inc.h"
+#endif
+#if __has_include("gemv.inc.h")
+#include "gemv.inc.h"
+#endif
+#if __has_include("linear.inc.h")
+#include "linear.inc.h"
+#endif
+#if __has_include("lora.inc.h")
+#include "lora.inc.h"
+#endif
+// The others.
+#if __has_include("norm.inc.h")
+#include "norm.inc.h"
+#endif
+#if __has_include("rope.inc.h")
+#include "rope.inc.h"
+#endif
+#if __has_include("attention.inc.h")
+#include "attention.inc.h"
+#endif
+#if __has_include("swiglu.inc.h")
+#include "swiglu.inc.h"
+#endif
+#if __has_include("loss.inc.h")
+#include "loss.inc.h"
+#endif
+#if __has_include("adamw.inc.h")
+#include "adamw.inc.h"
+#endif
+#if __has_include("rows.inc.h")
+#include "rows.inc.h"
+#endif
+
+#define PAN_STRING_(x) #x
+#define PAN_STRING(x) PAN_STRING_(x)
+constexpr Tier table = {PAN_STRING(PAN_TIER)
+#define PAN_KERNEL(name) , name
+#include "kernels.def"
+#undef PAN_KERNEL
+};
+
+}  // namespace PAN_TIER
+
+const Tier PAN_TIER_TABLE = PAN_TIER::table;
+
+}  // namespace pan
