@@ -224,15 +224,43 @@ static int32_t gather_rows(pan_context *ctx, const pan_weight *w, const int32_t 
 }
 
 // ---- pan_quantize4 ---------------------------------------------------------------------------------------------------
-// absmax = max |x| of the block; v = x * (1/absmax); the code is the number of pivots strictly below v (NF4), or sign
-// and the magnitude's pattern by the number of pivots strictly below |v| (FP4). A block of zeros takes v = 0, as
-// bitsandbytes does on a CPU: NF4 code 7, FP4 code 0.
+// absmax = max |x| of the block; v = x * (1/absmax); then the nearest value: with the 16 values in ascending order, the
+// number of midpoints strictly below v. This is what bitsandbytes does on a CPU, midpoints computed in f32 included; its
+// CUDA kernel has them as decimal constants, some of which differ in the last bit. A block of zeros takes v = 0: NF4
+// code 7, FP4 code 0.
 
-constexpr float kNf4Pivots[15] = {-0.8480964004993439f,   -0.6106329262256622f,  -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f,
-                                  -0.13791173323988914f,  -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f,   0.2035212516784668f,
-                                  0.2920137718319893f,    0.3893125355243683f,    0.5016634166240692f,  0.6427869200706482f,   0.8614784181118011f};
-constexpr float kFp4Pivots[7] = {0.00260417f, 0.0859375f, 0.20833333f, 0.29166667f, 0.4166667f, 0.583333f, 0.8333333f};
-constexpr uint8_t kFp4Codes[8] = {0, 1, 6, 7, 4, 5, 2, 3};
+struct Midpoints {
+  float at[15];
+};
+
+constexpr Midpoints midpoints(const float *ascending) {
+  Midpoints m = {};
+  for (int i = 0; i < 15; i++) m.at[i] = (ascending[i] + ascending[i + 1]) / 2;
+  return m;
+}
+
+constexpr float kNf4Values[16] = {-1.0f,
+                                  -0.6961928009986877f,
+                                  -0.5250730514526367f,
+                                  -0.39491748809814453f,
+                                  -0.28444138169288635f,
+                                  -0.18477343022823334f,
+                                  -0.09105003625154495f,
+                                  0.0f,
+                                  0.07958029955625534f,
+                                  0.16093020141124725f,
+                                  0.24611230194568634f,
+                                  0.33791524171829224f,
+                                  0.44070982933044434f,
+                                  0.5626170039176941f,
+                                  0.7229568362236023f,
+                                  1.0f};
+// FP4 has 0 twice, as codes 0 and 8; bitsandbytes sorts 0 first.
+constexpr float kFp4Values[16] = {-1.0f, -8 / 12.0f,     -6 / 12.0f, -4 / 12.0f, -3 / 12.0f, -2 / 12.0f, -0.0625f / 12, 0.0f,
+                                  0.0f,  0.0625f / 12,   2 / 12.0f,  3 / 12.0f,  4 / 12.0f,  6 / 12.0f,  8 / 12.0f,     1.0f};
+constexpr uint8_t kNf4Codes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+constexpr uint8_t kFp4Codes[16] = {11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3};
+constexpr Midpoints kNf4Midpoints = midpoints(kNf4Values), kFp4Midpoints = midpoints(kFp4Values);
 
 constexpr int64_t kQuantBuffer = 256;  // elements coded at a time; even
 
@@ -253,6 +281,8 @@ static void quantize_task(void *arg, int64_t task, int32_t) {
   const Quantization *q = (const Quantization *)arg;
   float v[kQuantBuffer];
   int32_t code[kQuantBuffer];
+  const float *midpoint = q->fp4 ? kFp4Midpoints.at : kNf4Midpoints.at;
+  const uint8_t *codes = q->fp4 ? kFp4Codes : kNf4Codes;
   int64_t first = task * q->blocks_per_task, last = first + q->blocks_per_task, blocks = (q->n + q->block - 1) / q->block;
   if (last > blocks) last = blocks;
   for (int64_t b = first; b < last; b++) {
@@ -272,18 +302,12 @@ static void quantize_task(void *arg, int64_t task, int32_t) {
       int64_t n = end - i < kQuantBuffer ? end - i : kQuantBuffer;
       if (end - start > kQuantBuffer) load_floats(q->x, q->type, i, n, v);  // else v still holds the block
       for (int64_t j = 0; j < n; j++) v[j] *= inverse;
-      for (int64_t j = n; j < kQuantBuffer && j <= n; j++) v[j] = 0;  // the partner of an odd n's last element
+      if (n & 1) v[n] = 0;  // the partner of the last element; n < kQuantBuffer, which is even
       int64_t even = n + (n & 1);
       for (int64_t j = 0; j < even; j++) code[j] = 0;
-      if (q->fp4) {
-        for (int p = 0; p < 7; p++)
-          for (int64_t j = 0; j < even; j++) code[j] += (v[j] < 0 ? -v[j] : v[j]) > kFp4Pivots[p];
-        for (int64_t j = 0; j < even; j++) code[j] = kFp4Codes[code[j]] | (v[j] < 0 ? 8 : 0);
-      } else {
-        for (int p = 0; p < 15; p++)
-          for (int64_t j = 0; j < even; j++) code[j] += v[j] > kNf4Pivots[p];
-      }
-      for (int64_t j = 0; j < even; j += 2) q->packed[(i + j) >> 1] = (uint8_t)(code[j] << 4 | code[j + 1]);
+      for (int p = 0; p < 15; p++)
+        for (int64_t j = 0; j < even; j++) code[j] += v[j] > midpoint[p];
+      for (int64_t j = 0; j < even; j += 2) q->packed[(i + j) >> 1] = (uint8_t)(codes[code[j]] << 4 | codes[code[j + 1]]);
     }
   }
 }

@@ -9,59 +9,27 @@
 #endif
 
 namespace pan {
-namespace {
-// TEMPORARY until every family is there.
-constexpr decltype(nullptr)
-#define PAN_KERNEL(name) name = nullptr,
-#include "kernels.def"
-#undef PAN_KERNEL
-    end_of_kernels = nullptr;
-}
 namespace PAN_TIER {
 
 #include "simd.h"
 
-// The linear family.
-#if __has_include("quant4.inc.h")
+// Linear layers and 4-bit weights.
 #include "quant4.inc.h"
-#endif
-#if __has_include("pack.inc.h")
 #include "pack.inc.h"
-#endif
-#if __has_include("gemm.inc.h")
 #include "gemm.inc.h"
-#endif
-#if __has_include("gemv.inc.h")
 #include "gemv.inc.h"
-#endif
-#if __has_include("linear.inc.h")
 #include "linear.inc.h"
-#endif
-#if __has_include("lora.inc.h")
 #include "lora.inc.h"
-#endif
-// The others.
-#if __has_include("norm.inc.h")
-#include "norm.inc.h"
-#endif
-#if __has_include("rope.inc.h")
-#include "rope.inc.h"
-#endif
-#if __has_include("attention.inc.h")
-#include "attention.inc.h"
-#endif
-#if __has_include("swiglu.inc.h")
-#include "swiglu.inc.h"
-#endif
-#if __has_include("loss.inc.h")
-#include "loss.inc.h"
-#endif
-#if __has_include("adamw.inc.h")
-#include "adamw.inc.h"
-#endif
-#if __has_include("rows.inc.h")
+// The others; rows.inc.h first, whose loops they share.
 #include "rows.inc.h"
-#endif
+#include "norm.inc.h"
+#include "rope.inc.h"
+#include "attention_blocks.inc.h"
+#include "attention.inc.h"
+#include "attention_backward.inc.h"
+#include "swiglu.inc.h"
+#include "loss.inc.h"
+#include "adamw.inc.h"
 
 #define PAN_STRING_(x) #x
 #define PAN_STRING(x) PAN_STRING_(x)

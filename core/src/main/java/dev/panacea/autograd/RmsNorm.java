@@ -13,6 +13,7 @@ public final class RmsNorm {
         Var y = tape.variable(x.rows(), x.cols());
         DeviceBuffer inv = tape.arena().allocate(DType.F32, x.rows());
         tape.kernels().rmsNorm(x.value(), weight, eps, x.rows(), x.cols(), y.value(), inv);
+        y.remakeBy(value -> tape.kernels().rmsNorm(x.value(), weight, eps, x.rows(), x.cols(), value, inv));
         tape.record(y, List.of(inv), () -> {
             boolean accumulate = x.hasGrad();
             tape.kernels().rmsNormBackward(x.value(), weight, inv, y.grad(), x.rows(), x.cols(), x.gradBuffer(), accumulate);

@@ -11,6 +11,7 @@ public final class SwiGlu {
         long n = (long) gate.rows() * gate.cols();
         Var y = tape.variable(gate.rows(), gate.cols());
         tape.kernels().swiGlu(gate.value(), up.value(), n, y.value());
+        y.remakeBy(value -> tape.kernels().swiGlu(gate.value(), up.value(), n, value));
         tape.record(y, List.of(), () -> {
             var gateValue = gate.value();
             var upValue = up.value();

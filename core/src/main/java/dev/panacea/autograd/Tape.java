@@ -56,9 +56,11 @@ public final class Tape {
         return new Var(arena, activations, rows, cols);
     }
 
-    /** Says that the forward pass reads this variable no more. While training it stays: its gradient may need it. */
+    /** Says that the forward pass reads this variable no more. While training its gradient may need it: it stays, unless it is cheap to make again. */
     public void release(Var v) {
-        if (!training) {
+        if (training) {
+            v.forget();
+        } else {
             v.release();
         }
     }

@@ -4,17 +4,21 @@ import dev.panacea.kernels.DType;
 import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.tensor.StepArena;
 import java.util.Objects;
+import java.util.function.Consumer;
 
 /** A matrix of activations on the tape, with the gradient of the loss with respect to it once the backward pass has reached it. */
 public final class Var {
     private final StepArena arena;
+    private final DType type;
     private final int rows;
     private final int cols;
     private DeviceBuffer value;
     private DeviceBuffer grad;
+    private Consumer<DeviceBuffer> remake;
 
     Var(StepArena arena, DType type, int rows, int cols) {
         this.arena = arena;
+        this.type = type;
         this.rows = rows;
         this.cols = cols;
         this.value = arena.allocate(type, (long) rows * cols);
@@ -30,6 +34,10 @@ public final class Var {
 
     /** [rows, cols], row-major. */
     public DeviceBuffer value() {
+        if (value == null && remake != null) {
+            value = arena.allocate(type, (long) rows * cols);
+            remake.accept(value);
+        }
         return Objects.requireNonNull(value, "this value was released");
     }
 
@@ -46,7 +54,7 @@ public final class Var {
     /** The buffer for an operation's contribution: fresh and undefined unless {@link #hasGrad()}. */
     DeviceBuffer gradBuffer() {
         if (grad == null) {
-            grad = arena.allocate(value().type(), (long) rows * cols);
+            grad = arena.allocate(type, (long) rows * cols);
         }
         return grad;
     }
@@ -64,8 +72,22 @@ public final class Var {
         grad = null;
     }
 
+    /** How to make the value again, from values that stay: for cheap operations, so that {@link #forget} may drop it until the backward pass. */
+    void remakeBy(Consumer<DeviceBuffer> writer) {
+        remake = writer;
+    }
+
+    /** Drops the value if it can be made again. */
+    void forget() {
+        if (remake != null && value != null) {
+            arena.free(value);
+            value = null;
+        }
+    }
+
     /** Gives value and gradient back to the arena. */
     void release() {
+        remake = null;
         if (value != null) {
             arena.free(value);
             value = null;

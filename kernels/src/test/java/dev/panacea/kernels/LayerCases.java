@@ -1,0 +1,147 @@
+package dev.panacea.kernels;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.DoubleStream;
+import java.util.stream.IntStream;
+
+/** Normalisation, positions, attention, SwiGLU. */
+final class LayerCases {
+    private static final List<DType> TYPES = List.of(DType.F32, DType.BF16);
+
+    private LayerCases() {}
+
+    static List<KernelCase> all() {
+        List<KernelCase> cases = new ArrayList<>();
+        for (DType type : TYPES) {
+            for (int[] size : new int[][] {{1, 1}, {2, 3}, {3, 17}, {5, 64}, {17, 65}, {33, 127}, {130, 31}, {2, 576}, {65, 576}, {0, 31}}) {
+                rmsNorm(cases, type, size[0], size[1]);
+            }
+            for (int[] size : new int[][] {{1, 1, 2}, {3, 2, 6}, {5, 3, 64}, {17, 9, 64}, {33, 2, 34}, {2, 5, 128}, {130, 1, 30}, {0, 3, 64}}) {
+                cases.add(rope(type, size[0], size[1], size[2], false));
+                cases.add(rope(type, size[0], size[1], size[2], true));
+            }
+            for (Heads heads : HEADS) {
+                for (Sequences sequences : SEQUENCES) {
+                    attention(cases, type, heads, sequences);
+                }
+            }
+            for (int n : new int[] {0, 1, 17, 64, 127, 1000, 5003}) {
+                swiGlu(cases, type, n);
+            }
+        }
+        return cases;
+    }
+
+    // ---- RMSNorm, RoPE, SwiGLU ---------------------------------------------------------------------------------------
+
+    private static void rmsNorm(List<KernelCase> cases, DType type, int m, int n) {
+        String size = " %s m=%d n=%d".formatted(type, m, n);
+        cases.add(new KernelCase("rmsNorm" + size).in("x", type, m * n).in("weight", DType.F32, n).out("y", type, m * n).out("inv", DType.F32, m)
+                .call((k, b) -> k.rmsNorm(b.at("x"), b.at("weight"), 1e-5f, m, n, b.at("y"), b.at("inv"))));
+        for (boolean accumulate : new boolean[] {false, true}) {
+            KernelCase c = new KernelCase("rmsNormBackward" + size + (accumulate ? " accumulate" : ""));
+            cases.add(c.in("x", type, m * n).in("weight", DType.F32, n).in("inv", DType.F32, uniform(c, m)).in("dy", type, m * n).result("dx", type, m * n, accumulate)
+                    .call((k, b) -> k.rmsNormBackward(b.at("x"), b.at("weight"), b.at("inv"), b.at("dy"), m, n, b.at("dx"), accumulate)));
+        }
+        KernelCase c = new KernelCase("rmsNormWeightGrad" + size);
+        cases.add(c.in("x", type, m * n).in("inv", DType.F32, uniform(c, m)).in("dy", type, m * n).inOut("dweight", DType.F32, n)
+                .call((k, b) -> k.rmsNormWeightGrad(b.at("x"), b.at("inv"), b.at("dy"), m, n, b.at("dweight"))));
+    }
+
+    private static double[] uniform(KernelCase c, int count) {
+        return c.random().doubles(count, 0.5, 1.5).toArray();
+    }
+
+    private static KernelCase rope(DType type, int m, int heads, int headDim, boolean inverse) {
+        int rows = 50;
+        KernelCase c = new KernelCase("rope %s m=%d heads=%d headDim=%d%s".formatted(type, m, heads, headDim, inverse ? " inverse" : ""));
+        double[] angles = c.random().doubles((long) rows * headDim / 2, 0, 7).toArray();
+        return c.inOut("x", type, m * heads * headDim).ints("positions", c.random().ints(m, 0, rows).toArray())
+                .in("cos", DType.F32, DoubleStream.of(angles).map(Math::cos).toArray()).in("sin", DType.F32, DoubleStream.of(angles).map(Math::sin).toArray())
+                .call((k, b) -> k.rope(b.at("x"), b.at("positions"), b.at("cos"), b.at("sin"), m, heads, headDim, inverse));
+    }
+
+    private static void swiGlu(List<KernelCase> cases, DType type, int n) {
+        for (String result : List.of("y", "gate", "up")) {
+            KernelCase c = new KernelCase("swiGlu %s n=%d into %s".formatted(type, n, result));
+            gateAndUp(c, type, n, result);
+            if (result.equals("y")) {
+                c.out("y", type, n);
+            }
+            cases.add(c.call((k, b) -> k.swiGlu(b.at("gate"), b.at("up"), n, b.at(result))));
+        }
+        KernelCase apart = new KernelCase("swiGluBackward %s n=%d".formatted(type, n));
+        gateAndUp(apart, type, n, "");
+        cases.add(apart.in("dy", type, n).out("dgate", type, n).out("dup", type, n)
+                .call((k, b) -> k.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), n, b.at("dgate"), b.at("dup"))));
+        KernelCase inPlace = new KernelCase("swiGluBackward %s n=%d in place".formatted(type, n));
+        gateAndUp(inPlace, type, n, "gate up");
+        cases.add(inPlace.in("dy", type, n).call((k, b) -> k.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), n, b.at("gate"), b.at("up"))));
+    }
+
+    /** Gates of every size, whose exponentials overflow too; {@code written} names those that the call overwrites. */
+    private static void gateAndUp(KernelCase c, DType type, int n, String written) {
+        double[] gate = KernelCase.normal(c.random(), n, 3);
+        for (int i = 13; i < n; i += 17) {
+            gate[i] = -200 - i;
+        }
+        for (String name : List.of("gate", "up")) {
+            double[] values = name.equals("gate") ? gate : KernelCase.normal(c.random(), n, 1);
+            if (written.contains(name)) {
+                c.inOut(name, type, values);
+            } else {
+                c.in(name, type, values);
+            }
+        }
+    }
+
+    // ---- attention ---------------------------------------------------------------------------------------------------
+
+    private record Heads(int heads, int kvHeads, int headDim) {}
+
+    private static final List<Heads> HEADS = List.of(new Heads(1, 1, 1), new Heads(3, 3, 16), new Heads(3, 1, 64), new Heads(8, 2, 33), new Heads(9, 3, 64), new Heads(4, 1, 128));
+
+    private record Sequences(String name, int... table) {
+        int queryRows() {
+            return IntStream.range(0, table.length / 4).map(i -> table[4 * i] + table[4 * i + 1]).max().orElse(0);
+        }
+
+        int keyRows() {
+            return IntStream.range(0, table.length / 4).map(i -> table[4 * i + 2] + table[4 * i + 3]).max().orElse(0);
+        }
+    }
+
+    private static final List<Sequences> SEQUENCES = List.of(new Sequences("none"), new Sequences("one token", 0, 1, 0, 1), new Sequences("one", 0, 33, 0, 33),
+            new Sequences("long", 0, 130, 0, 130), new Sequences("decoding", 0, 1, 0, 131, 1, 1, 131, 65), new Sequences("cached prompt", 0, 17, 0, 80),
+            new Sequences("packed, out of order, with an empty one and gaps", 70, 31, 64, 31, 0, 5, 3, 5, 40, 0, 20, 0, 6, 64, 97, 65));
+
+    private static void attention(List<KernelCase> cases, DType type, Heads h, Sequences s) {
+        AttentionShape shape = new AttentionShape(h.heads(), h.kvHeads(), h.headDim(), (float) (1 / Math.sqrt(h.headDim())));
+        String size = " %s %d/%d heads of %d, %s".formatted(type, h.heads(), h.kvHeads(), h.headDim(), s.name());
+        int count = s.table().length / 4;
+        int queryElements = s.queryRows() * h.heads() * h.headDim();
+        int keyElements = s.keyRows() * h.kvHeads() * h.headDim();
+        int lseElements = s.queryRows() * h.heads();
+
+        KernelCase forward = new KernelCase("attention" + size);
+        cases.add(forward.in("q", type, queryElements).in("k", type, keyElements).in("v", type, keyElements).ints("sequences", s.table())
+                .inOut("out", type, queryElements).inOut("lse", DType.F32, lseElements)
+                .call((k, b) -> k.attention(b.at("q"), b.at("k"), b.at("v"), b.at("sequences"), count, shape, b.at("out"), b.at("lse")))
+                .naive(type, (k, b) -> NaiveBf16.attention(b, s.table(), shape)));
+
+        // The backward pass takes what the forward pass of the same inputs gave.
+        KernelCase backward = new KernelCase("attentionBackward" + size);
+        backward.in("q", type, queryElements).in("k", type, keyElements).in("v", type, keyElements).ints("sequences", s.table());
+        backward.out("out", type, queryElements).out("lse", DType.F32, lseElements);
+        var results = backward.call((k, b) -> k.attention(b.at("q"), b.at("k"), b.at("v"), b.at("sequences"), count, shape, b.at("out"), b.at("lse")))
+                .run(new ReferenceKernels(), KernelCase::heap);
+        double[] out = KernelCase.values(type, results.get("out"));
+        double[] lse = KernelCase.values(DType.F32, results.get("lse"));
+        cases.add(backward.in("out", type, out).in("lse", DType.F32, lse).in("dout", type, queryElements)
+                .inOut("dq", type, queryElements).inOut("dk", type, keyElements).inOut("dv", type, keyElements)
+                .call((k, b) -> k.attentionBackward(b.at("q"), b.at("k"), b.at("v"), b.at("out"), b.at("lse"), b.at("dout"), b.at("sequences"), count, shape, b.at("dq"),
+                        b.at("dk"), b.at("dv")))
+                .naive(type, (k, b) -> NaiveBf16.attentionBackward(b, s.table(), shape)));
+    }
+}

@@ -1,0 +1,161 @@
+package dev.panacea.kernels;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** Products with weights, 4-bit codes, and rows of weights. */
+final class LinearCases {
+    /** m, n, k: around vector and tile widths, one token, few tokens, rows that share a block of 4-bit codes, odd numbers of elements. */
+    private static final int[][] SIZES = {{1, 1, 1}, {1, 2, 3}, {2, 17, 31}, {3, 33, 64}, {4, 130, 576}, {5, 65, 127}, {17, 63, 130}, {33, 192, 576}, {64, 64, 64}, {65, 130, 33},
+            {127, 31, 192}, {1, 192, 576}, {2, 576, 192}, {130, 5, 17}, {63, 257, 1030}, {0, 17, 31}};
+    private static final int[] RANKS = {1, 3, 8, 16, 33};
+    private static final int[] BLOCKS = {64, 64, 32, 64, 128, 4096};
+    private static final DType[][] TYPES = {{DType.F32, DType.F32}, {DType.BF16, DType.BF16}};
+    private static final DType[][] MIXED = {{DType.F32, DType.BF16}, {DType.BF16, DType.F32}};
+
+    private LinearCases() {}
+
+    /** The numbers of one case. */
+    private record Shape(int m, int n, int k, WeightFormat format, int block, int rank, DType in, DType out, boolean accumulate) {
+        KernelCase named(String operation) {
+            String text = "%s %s%s %s->%s m=%d n=%d k=%d".formatted(operation, format, format.isQ4() ? "/" + block : "", in, out, m, n, k);
+            KernelCase c = new KernelCase(text + (operation.startsWith("lora") ? " rank=" + rank : "") + (accumulate ? " accumulate" : ""));
+            return format.add(c, n, k, block);
+        }
+
+        KernelCase loraNamed(String operation) {
+            KernelCase c = named(operation);
+            c.in("a", DType.F32, KernelCase.normal(c.random(), (long) rank * k, 1 / Math.sqrt(k)));
+            return c.in("b", DType.F32, KernelCase.normal(c.random(), (long) n * rank, 1 / Math.sqrt(n + rank)));
+        }
+
+        Weight weight(KernelCase.Buffers b) {
+            return format.of(b, n, k, block);
+        }
+
+        Lora lora(KernelCase.Buffers b) {
+            return new Lora(b.at("a"), b.at("b"), rank, 1.5f);
+        }
+    }
+
+    private static List<Shape> shapes(DType[][] types) {
+        List<Shape> shapes = new ArrayList<>();
+        for (WeightFormat format : WeightFormat.values()) {
+            for (int[] size : SIZES) {
+                for (DType[] type : types) {
+                    int i = shapes.size();
+                    shapes.add(new Shape(size[0], size[1], size[2], format, BLOCKS[i % BLOCKS.length], RANKS[i / 2 % RANKS.length], type[0], type[1], i % 3 == 0));
+                }
+            }
+        }
+        return shapes;
+    }
+
+    static List<KernelCase> all() {
+        List<KernelCase> cases = new ArrayList<>();
+        for (Shape s : shapes(TYPES)) {
+            cases.add(linear(s));
+            cases.add(inputGrad(s));
+            cases.add(lora(s));
+            cases.add(loraBackward(s));
+        }
+        for (Shape s : shapes(MIXED)) {
+            if (s.m() == 5 || s.m() == 33 || s.k() == 31) {
+                cases.add(linear(s));
+                cases.add(inputGrad(s));
+            }
+        }
+        for (int[] size : SIZES) {
+            for (DType type : List.of(DType.F32, DType.BF16)) {
+                cases.add(weightGrad(size[0], size[1], size[2], type));
+            }
+        }
+        quantization(cases);
+        rows(cases);
+        return cases;
+    }
+
+    private static KernelCase linear(Shape s) {
+        return s.named("linear").in("x", s.in(), s.m() * s.k()).result("y", s.out(), s.m() * s.n(), s.accumulate())
+                .call((k, b) -> k.linear(s.weight(b), b.at("x"), s.m(), b.at("y"), s.accumulate()))
+                .naive(s.in(), (k, b) -> NaiveBf16.linear(s.weight(b), b.at("x"), s.m(), b.at("y"), s.accumulate()));
+    }
+
+    private static KernelCase inputGrad(Shape s) {
+        return s.named("linearInputGrad").in("dy", s.in(), s.m() * s.n()).result("dx", s.out(), s.m() * s.k(), s.accumulate())
+                .call((k, b) -> k.linearInputGrad(s.weight(b), b.at("dy"), s.m(), b.at("dx"), s.accumulate()))
+                .naive(s.in(), (k, b) -> NaiveBf16.linearInputGrad(s.weight(b), b.at("dy"), s.m(), b.at("dx"), s.accumulate()));
+    }
+
+    private static KernelCase lora(Shape s) {
+        return s.loraNamed("loraLinear").in("x", s.in(), s.m() * s.k()).out("s", DType.F32, s.m() * s.rank()).result("y", s.out(), s.m() * s.n(), s.accumulate())
+                .call((k, b) -> k.loraLinear(s.weight(b), s.lora(b), b.at("x"), s.m(), b.at("s"), b.at("y"), s.accumulate()))
+                .naive(s.in(), (k, b) -> NaiveBf16.loraLinear(s.weight(b), s.lora(b), b.at("x"), s.m(), b.at("s"), b.at("y"), s.accumulate()));
+    }
+
+    private static KernelCase loraBackward(Shape s) {
+        return s.loraNamed("loraLinearBackward").in("x", s.in(), s.m() * s.k()).in("s", DType.F32, s.m() * s.rank()).in("dy", s.in(), s.m() * s.n())
+                .inOut("da", DType.F32, s.rank() * s.k()).inOut("db", DType.F32, s.n() * s.rank()).result("dx", s.out(), s.m() * s.k(), s.accumulate())
+                .call((k, b) -> k.loraLinearBackward(s.weight(b), s.lora(b), b.at("x"), b.at("s"), b.at("dy"), s.m(), b.at("da"), b.at("db"), b.at("dx"), s.accumulate()))
+                .naive(s.in(), (k, b) -> NaiveBf16.loraLinearBackward(s.weight(b), s.lora(b), b.at("x"), b.at("s"), b.at("dy"), s.m(), b.at("da"), b.at("db"), b.at("dx"),
+                        s.accumulate()));
+    }
+
+    private static KernelCase weightGrad(int m, int n, int k, DType type) {
+        return new KernelCase("linearWeightGrad %s m=%d n=%d k=%d".formatted(type, m, n, k)).in("dy", type, m * n).in("x", type, m * k).inOut("dw", DType.F32, n * k)
+                .call((kernels, b) -> kernels.linearWeightGrad(b.at("dy"), b.at("x"), m, n, k, b.at("dw")));
+    }
+
+    private static void quantization(List<KernelCase> cases) {
+        for (QuantType quant : QuantType.values()) {
+            for (DType type : List.of(DType.F32, DType.BF16)) {
+                for (int n : new int[] {0, 1, 2, 31, 63, 64, 65, 127, 130, 1001, 4096, 4257, 20001}) {
+                    int block = BLOCKS[n % BLOCKS.length];
+                    KernelCase c = new KernelCase("quantize4 %s/%d %s n=%d".formatted(quant, block, type, n)).sameBits();
+                    double[] values = KernelCase.normal(c.random(), n, 0.02);
+                    for (int i = 0; i < n / 3; i++) {
+                        values[i] = i % 70 == 0 ? 3e4 : i < 200 ? i % 2 == 0 ? 0.0 : -0.0 : values[i];
+                    }
+                    cases.add(c.in("x", type, values).out("packed", DType.U8, (n + 1) / 2).out("absmax", DType.F32, Math.ceilDiv(n, block))
+                            .call((k, b) -> k.quantize4(quant, b.at("x"), n, block, b.at("packed"), b.at("absmax"))));
+                }
+            }
+        }
+        for (WeightFormat format : WeightFormat.values()) {
+            for (int[] size : SIZES) {
+                for (DType type : List.of(DType.F32, DType.BF16)) {
+                    Shape s = new Shape(1, size[1], size[2], format, BLOCKS[size[2] % BLOCKS.length], 1, type, type, false);
+                    cases.add(s.named("dequantize").sameBits().out("y", type, s.n() * s.k()).call((k, b) -> k.dequantize(s.weight(b), b.at("y"))));
+                }
+            }
+        }
+    }
+
+    private static void rows(List<KernelCase> cases) {
+        int[] index = {4, 0, 16, 16, 3, 16, 0};
+        for (WeightFormat format : WeightFormat.values()) {
+            for (int cols : new int[] {1, 3, 33, 64, 127, 576}) {
+                for (DType type : List.of(DType.F32, DType.BF16)) {
+                    for (int m : new int[] {0, 1, index.length}) {
+                        Shape s = new Shape(m, 17, cols, format, BLOCKS[cols % BLOCKS.length], 1, type, type, false);
+                        cases.add(s.named("gatherRows").sameBits().ints("index", index).out("y", type, m * cols)
+                                .call((k, b) -> k.gatherRows(s.weight(b), b.at("index"), m, b.at("y"))));
+                    }
+                }
+            }
+        }
+        int[] distinct = {4, 0, 16, 3, 9};
+        for (int cols : new int[] {1, 3, 33, 64, 127, 576}) {
+            for (DType x : List.of(DType.F32, DType.BF16)) {
+                for (DType y : List.of(DType.F32, DType.BF16)) {
+                    for (boolean accumulate : new boolean[] {false, true}) {
+                        int[] rows = accumulate ? index : distinct;
+                        KernelCase c = new KernelCase("scatterRows %s->%s cols=%d%s".formatted(x, y, cols, accumulate ? " accumulate, repeated rows" : ""));
+                        cases.add(c.ints("index", rows).in("x", x, rows.length * cols).inOut("y", y, 17 * cols)
+                                .call((k, b) -> k.scatterRows(b.at("x"), b.at("index"), rows.length, cols, b.at("y"), accumulate)));
+                    }
+                }
+            }
+        }
+    }
+}

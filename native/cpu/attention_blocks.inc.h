@@ -1,0 +1,217 @@
+// attention_blocks.inc.h: what the attention kernels (attention.inc.h, attention_backward.inc.h) are built from.
+//
+// Stacked rows. The query heads that share a key/value head are treated as more rows of one matrix: for sequence s and
+// kv head h, with G = heads / kv_heads, row r = j G + g is query j of head h G + g. It sees the keys 0 .. keys - queries + r / G.
+// So keys and values are never repeated, a block of rows uses each packed key block G times as often, and a decoding step
+// has G rows instead of one.
+//
+// Blocks. Rows and keys are cut into blocks of 64. A block of rows is copied to f32 and padded with zero rows, a block of
+// keys is packed to f32: transposed, KT[d][64], where it is multiplied as rows x keys, and as it is, [64][ld], where it is
+// multiplied as rows x features. All products are outer products in registers: MR rows, each element broadcast, times
+// NV vectors. Products that the causal mask makes zero are left out, tile by tile.
+
+static constexpr int64_t BLOCK = 64;  // rows and keys of a block
+#if PAN_LEVEL >= 2
+static constexpr int MR = 8;  // 8 x 2 vectors of sums: 16 independent chains for 2 units of 4 cycles latency
+#else
+static constexpr int MR = 4;  // 16 registers: 8 sums, 2 vectors, 1 broadcast
+#endif
+
+// One call of pan_attention or pan_attention_backward.
+struct AttentionShape {
+  const int32_t *sequences;
+  int64_t count, heads, kv_heads, group, d;
+  int64_t ld;  // d, rounded up to whole vectors: row length of the f32 copies
+  float scale;
+};
+
+// One sequence of the call under one kv head.
+struct Head {
+  int64_t queries, keys, rows;        // rows = queries * group
+  int64_t group, offset;              // row r sees the keys 0 .. offset + r / group
+  int64_t row_stride, key_stride;     // elements from one query (key) to the next
+  int64_t first_row, first_key;       // element index of row 0 of q and out, of key 0 of k and v
+  int64_t first_lse;                  // element index of row 0 in lse
+  int64_t heads;
+};
+
+static Head head_of(const AttentionShape &a, int64_t sequence, int64_t kv_head) {
+  const int32_t *s = a.sequences + 4 * sequence;
+  Head h;
+  h.queries = s[1];
+  h.keys = s[3];
+  h.group = a.group;
+  h.rows = h.queries * a.group;
+  h.offset = h.keys - h.queries;
+  h.row_stride = a.heads * a.d;
+  h.key_stride = a.kv_heads * a.d;
+  h.first_row = (s[0] * a.heads + kv_head * a.group) * a.d;
+  h.first_key = (s[2] * a.kv_heads + kv_head) * a.d;
+  h.first_lse = s[0] * a.heads + kv_head * a.group;
+  h.heads = a.heads;
+  return h;
+}
+static inline int64_t row_at(const Head &h, int64_t r, int64_t d) { return h.first_row + r / h.group * h.row_stride + r % h.group * d; }
+static inline int64_t lse_at(const Head &h, int64_t r) { return h.first_lse + r / h.group * h.heads + r % h.group; }
+
+// Which of `keys` keys from key0 on the rows from row0 on see.
+struct Mask {
+  int64_t row0, rows, key0, keys, group, offset;
+};
+static Mask mask_of(const Head &h, int64_t row0, int64_t key0) {
+  return Mask{row0, min64(BLOCK, h.rows - row0), key0, min64(BLOCK, h.keys - key0), h.group, h.offset};
+}
+// Number of the block's keys that row i of the block sees; 0 for a padding row.
+static inline int64_t seen(const Mask &m, int64_t i) {
+  return i < m.rows ? max64(0, min64(m.keys, m.offset + (m.row0 + i) / m.group + 1 - m.key0)) : 0;
+}
+// The same for the last row of a tile of MR rows, which sees the most.
+static inline int64_t seen_by_tile(const Mask &m, int64_t i) { return seen(m, min64(i + MR, m.rows) - 1); }
+// The first row of the block that sees key i of the block; may be m.rows or more.
+static inline int64_t first_seer(const Mask &m, int64_t i) { return max64(0, (m.key0 + i - m.offset) * m.group - m.row0); }
+
+// ---- products --------------------------------------------------------------------------------------------------------
+
+// c[MR, NV vectors] (+)= a b over k terms. Element (i, p) of a is a[i * lda + p], or a[p * lda + i] when `across`.
+template <int NV, bool across, bool add> static void tile(const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t k) {
+  VF sum[MR][NV];
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) sum[i][j] = add ? vload(c + i * ldc + j * W) : vzero();
+  for (int64_t p = 0; p < k; p++) {
+    VF v[NV];
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) v[j] = vload(b + p * ldb + j * W);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++) {
+      VF x = vset(across ? a[p * lda + i] : a[i * lda + p]);
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; j++) sum[i][j] = vfma(x, v[j], sum[i][j]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; j++) vstore(c + i * ldc + j * W, sum[i][j]);
+}
+
+// s[64, 64] = x[64, d] yT[d, 64] where the mask lets any row of a tile see any key of it; the rest of s is left as it is.
+static void row_key_product(const Mask &m, const float *x, int64_t ldx, const float *yt, int64_t d, float *s) {
+  for (int64_t j = 0; j < m.keys; j += 2 * W)
+    for (int64_t i = 0; i < m.rows; i += MR)
+      if (j < seen_by_tile(m, i)) tile<2, false, false>(x + i * ldx, ldx, yt + j, BLOCK, s + i * BLOCK + j, BLOCK, d);
+}
+
+// c[64, ld] += s[64, 64] y[64, ld], s being zero where the mask is.
+static void add_key_sum(const Mask &m, const float *s, const float *y, int64_t ld, float *c) {
+  for (int64_t j = 0; j < ld; j += 2 * W)
+    for (int64_t i = 0; i < m.rows; i += MR) {
+      int64_t k = seen_by_tile(m, i);
+      if (j + W < ld)
+        tile<2, false, true>(s + i * BLOCK, BLOCK, y + j, ld, c + i * ld + j, ld, k);
+      else
+        tile<1, false, true>(s + i * BLOCK, BLOCK, y + j, ld, c + i * ld + j, ld, k);
+    }
+}
+
+// c[64 keys, ld] += s[64, 64]^T x[64, ld], s being zero where the mask is.
+static void add_row_sum(const Mask &m, const float *s, const float *x, int64_t ld, float *c) {
+  for (int64_t j = 0; j < ld; j += 2 * W)
+    for (int64_t i = 0; i < m.keys; i += MR) {
+      int64_t p = first_seer(m, i), k = m.rows - p;
+      if (k <= 0) break;
+      if (j + W < ld)
+        tile<2, true, true>(s + p * BLOCK + i, BLOCK, x + p * ld + j, ld, c + i * ld + j, ld, k);
+      else
+        tile<1, true, true>(s + p * BLOCK + i, BLOCK, x + p * ld + j, ld, c + i * ld + j, ld, k);
+    }
+}
+
+// ---- copying and packing -----------------------------------------------------------------------------------------------
+
+// y[n] = x[d] * factor, and zeros up to ld = n whole vectors.
+template <typename T> PAN_INLINE void load_row(const T *x, int64_t d, float factor, float *y, int64_t ld) {
+  for (int64_t j = 0; j < ld; j += W) vstore(y + j, vload_n(x + j, d - j) * vset(factor));
+}
+
+// The stacked rows row0 .. of x, times factor, as f32 [64, ld]; rows beyond the last are zero up to a whole tile.
+template <typename T> static void load_rows(const Head &h, const T *x, int64_t row0, int64_t d, float factor, float *y, int64_t ld) {
+  int64_t n = min64(BLOCK, h.rows - row0);
+  for (int64_t i = 0; i < n; i++) load_row(x + row_at(h, row0 + i, d), d, factor, y + i * ld, ld);
+  for (int64_t i = n; i < blocks_of(n, MR) * MR; i++)
+    for (int64_t j = 0; j < ld; j += W) vstore(y + i * ld + j, vzero());
+}
+
+// The keys key0 .. of x as f32 [64, ld]; missing keys are zero.
+template <typename T> static void load_keys(const Head &h, const T *x, int64_t key0, int64_t d, float *y, int64_t ld) {
+  int64_t n = min64(BLOCK, h.keys - key0);
+  for (int64_t i = 0; i < n; i++) load_row(x + h.first_key + (key0 + i) * h.key_stride, d, 1.f, y + i * ld, ld);
+  for (int64_t j = n * ld; j < BLOCK * ld; j += W) vstore(y + j, vzero());
+}
+
+// Transposes W vectors: log2(W) times, vector i and vector i + W/2 are interleaved into the vectors 2i and 2i + 1.
+PAN_INLINE void transpose(VF *v) {
+  VF t[W];
+  for (int step = 1; step < W; step *= 2) {
+#pragma GCC unroll 16
+    for (int i = 0; i < W / 2; i++) {
+      VF a = v[i], b = v[i + W / 2];
+#if PAN_LEVEL >= 2
+      t[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      t[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#else
+      t[2 * i] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+      t[2 * i + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#endif
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++) v[i] = t[i];
+  }
+}
+
+// The keys key0 .. of x as f32 [d up to ld][64]; missing keys are zero.
+template <typename T> static void load_keys_transposed(const Head &h, const T *x, int64_t key0, int64_t d, float *y) {
+  int64_t n = min64(BLOCK, h.keys - key0);
+  for (int64_t i = 0; i < BLOCK; i += W)
+    for (int64_t j = 0; j < d; j += W) {
+      VF v[W];
+#pragma GCC unroll 16
+      for (int r = 0; r < W; r++) v[r] = i + r < n ? vload_n(x + h.first_key + (key0 + i + r) * h.key_stride + j, d - j) : vzero();
+      transpose(v);
+#pragma GCC unroll 16
+      for (int r = 0; r < W; r++) vstore(y + (j + r) * BLOCK + i, v[r]);
+    }
+}
+
+// ---- tasks ---------------------------------------------------------------------------------------------------------------
+
+// Tasks of all sequences in one numbering: starts[s] is the first task of sequence s, starts[count] their number.
+struct TaskIndex {
+  const int64_t *starts;
+  int64_t count;
+};
+static inline int64_t sequence_of(const TaskIndex &index, int64_t task) {
+  int64_t low = 0, high = index.count;  // starts[low] <= task < starts[high]
+  while (high - low > 1) {
+    int64_t middle = (low + high) / 2;
+    if (index.starts[middle] <= task)
+      low = middle;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+// Hands out pieces of one scratch allocation: first without memory, to learn the size, then with it.
+struct Arena {
+  char *base;
+  size_t used;
+  void *take(int64_t bytes) {
+    void *p = base ? base + used : nullptr;
+    used += (size_t(bytes) + 63) / 64 * 64;
+    return p;
+  }
+  float *floats(int64_t n) { return static_cast<float *>(take(n * 4)); }
+  int64_t *integers(int64_t n) { return static_cast<int64_t *>(take(n * 8)); }
+};
