@@ -5,6 +5,8 @@ import java.io.FileOutputStream;
 import java.io.PrintStream;
 import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
  * What a person sees of a run: plain lines, and on a terminal one line that is written over while something is under way. Results go to
@@ -12,6 +14,8 @@ import java.nio.charset.StandardCharsets;
  */
 final class Console {
     private static final String CLEAR_LINE = "\r\033[K";
+
+    private static final int WIDTH = 100;
 
     private final PrintStream out;
     private final PrintStream err;
@@ -72,10 +76,31 @@ final class Console {
         out.println("  " + text);
     }
 
-    /** Text of several lines, each indented. */
-    synchronized void block(String text, String indent) {
+    /** Text of any length, indented and broken at spaces. */
+    synchronized void paragraph(String text, String indent) {
         endLine();
-        text.lines().forEach(l -> out.println(indent + l));
+        text.lines().forEach(l -> wrapped(l, WIDTH - indent.length()).forEach(part -> out.println(indent + part)));
+    }
+
+    /** A line cut at spaces into parts of at most {@code width} characters; a longer word stays whole. */
+    static List<String> wrapped(String line, int width) {
+        List<String> parts = new ArrayList<>();
+        StringBuilder part = new StringBuilder();
+        for (String word : line.split(" ")) {
+            if (!part.isEmpty() && part.length() + 1 + word.length() > width) {
+                parts.add(part.toString());
+                part.setLength(0);
+            }
+            part.append(part.isEmpty() ? "" : " ").append(word);
+        }
+        parts.add(part.toString());
+        return parts;
+    }
+
+    /** Text from a model or a file without what could steer the terminal. */
+    static String harmless(String text) {
+        return text.codePoints().map(c -> Character.isISOControl(c) && c != '\n' && c != '\t' ? 0xFFFD : c)
+                .collect(StringBuilder::new, StringBuilder::appendCodePoint, StringBuilder::append).toString();
     }
 
     /** Says what is being done; {@link #done} completes the line. */

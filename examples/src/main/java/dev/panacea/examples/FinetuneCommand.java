@@ -135,7 +135,7 @@ public final class FinetuneCommand implements Callable<Integer> {
     }
 
     private static final class ResultOptions {
-        @Option(names = "--output", paramLabel = "FOLDER", defaultValue = "finetune-output",
+        @Option(names = "--output", paramLabel = "FOLDER", defaultValue = OutputFolder.DEFAULT,
                 description = "Gets adapter/, metrics.json and report.html; an earlier run's are replaced (default: ${DEFAULT-VALUE}).")
         private String output;
 

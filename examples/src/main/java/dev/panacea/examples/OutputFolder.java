@@ -14,6 +14,9 @@ import java.util.stream.Stream;
  * the keyboard mixes nothing up.
  */
 record OutputFolder(Path path) {
+    /** Where results go if nothing else is said. */
+    static final String DEFAULT = "finetune-output";
+
     private static final Set<String> OURS = Set.of("adapter", "metrics.json", "report.html");
     private static final Set<String> OURS_IN_ADAPTER = Set.of("adapter_config.json", "adapter_model.safetensors", "README.md");
 
@@ -27,6 +30,10 @@ record OutputFolder(Path path) {
 
     Path report() {
         return path.resolve("report.html");
+    }
+
+    boolean isDefault() {
+        return path.equals(Path.of(DEFAULT));
     }
 
     /**

@@ -1,6 +1,7 @@
 package dev.panacea.examples;
 
 import dev.panacea.eval.HeldOutLoss;
+import dev.panacea.kernels.Kernels;
 import dev.panacea.train.TrainingResult;
 import java.time.Duration;
 import java.time.Instant;
@@ -65,7 +66,11 @@ record RunRecord(
     record Sample(String question, String reference, String before, String after) {}
 
     /** What computed. */
-    record Machine(String version, String kernels, String java, String system) {}
+    record Machine(String version, String kernels, String java, String system) {
+        static Machine of(Kernels kernels) {
+            return new Machine(Versions.panacea(), kernels.description(), Versions.java(), Versions.system());
+        }
+    }
 
     Duration total() {
         return phases.values().stream().reduce(Duration.ZERO, Duration::plus);
