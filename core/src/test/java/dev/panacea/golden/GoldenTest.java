@@ -5,7 +5,7 @@ import static org.junit.jupiter.api.DynamicContainer.dynamicContainer;
 import static org.junit.jupiter.api.DynamicTest.dynamicTest;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
-import dev.panacea.eval.SacreBleuCases;
+import dev.panacea.eval.SacreBleuTest;
 import dev.panacea.kernels.CpuKernels;
 import dev.panacea.kernels.CpuTier;
 import dev.panacea.kernels.Kernels;
@@ -81,7 +81,7 @@ class GoldenTest {
                 } else if (name.startsWith("chat_templates") && name.endsWith(".json")) {
                     nodes.add(dynamicContainer(name, TextCases.templates(new ObjectMapper().readTree(entry.toFile()))));
                 } else if (name.startsWith("sacrebleu") && name.endsWith(".json")) {
-                    nodes.add(dynamicContainer(name, SacreBleuCases.tests(new ObjectMapper().readTree(entry.toFile()))));
+                    nodes.add(dynamicContainer(name, SacreBleuTest.golden(new ObjectMapper().readTree(entry.toFile()))));
                 }
             }
         } catch (IOException e) {
