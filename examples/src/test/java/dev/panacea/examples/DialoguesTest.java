@@ -50,11 +50,11 @@ class DialoguesTest {
     @Test
     void rolesAlternateFromThePatientToTheDoctor() {
         for (JsonNode dialogue : dialogues) {
-            assertThat(dialogue.propertyNames()).containsExactly("messages");
+            assertThat(dialogue.fieldNames()).toIterable().containsExactly("messages");
             JsonNode messages = dialogue.required("messages");
             assertThat(messages.size()).as("%s", dialogue).isIn(2, 4);
             for (int i = 0; i < messages.size(); i++) {
-                assertThat(messages.get(i).propertyNames()).containsExactly("role", "content");
+                assertThat(messages.get(i).fieldNames()).toIterable().containsExactly("role", "content");
                 assertThat(messages.get(i).required("role").asText()).as("%s", dialogue).isEqualTo(i % 2 == 0 ? "user" : "assistant");
             }
         }
