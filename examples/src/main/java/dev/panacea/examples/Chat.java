@@ -61,7 +61,7 @@ final class Chat {
             return Quantization.NF4;
         }
         try {
-            JsonNode name = JsonMapper.shared().readTree(output.metrics().toFile()).path("settings").path("quantization");
+            JsonNode name = new JsonMapper().readTree(output.metrics().toFile()).path("settings").path("quantization");
             return name.asText().equals("none") ? Quantization.NONE : Quantization.NF4;
         } catch (IOException e) {
             throw new PanaceaException("Cannot read " + output.metrics() + " to see what the adapter was trained with: " + e.getMessage() + ". Give --quantization", e);
