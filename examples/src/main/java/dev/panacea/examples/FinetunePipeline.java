@@ -140,7 +140,7 @@ final class FinetunePipeline {
         console.heading("Training");
         console.line(Figures.format("LoRA of rank %d on %s: %,d trained parameters", lora.r(), lora.targetModules().size() == LoraConfig.ALL_LINEAR.size() ? "all linear layers"
                 : String.join(", ", lora.targetModules()), adapter.parameterCount()));
-        console.line(Figures.format("%,d steps of %d × %d examples, learning rate %.1e on a cosine", trainer.totalSteps(data.training().size()), sft.perDeviceTrainBatchSize(),
+        console.line(Figures.format("%,d steps of %d × %d examples, learning rate %.1e on a cosine", trainer.totalSteps(data.training()), sft.perDeviceTrainBatchSize(),
                 sft.gradientAccumulationSteps(), sft.learningRate()));
         TrainingResult result = clock.time("train", () -> trainer.train(data.training(), progress));
         memory.sample();
