@@ -43,8 +43,9 @@ final class EnvironmentProxy extends ProxySelector {
     }
 
     private boolean isExcluded(String host) {
-        return Arrays.stream(variable("no_proxy").orElse("").split(",")).map(String::strip).filter(s -> !s.isEmpty())
-                .anyMatch(s -> s.equals("*") || host.equalsIgnoreCase(s.replaceFirst("^\\.", "")) || host.toLowerCase(Locale.ROOT).endsWith("." + s.replaceFirst("^\\.", "").toLowerCase(Locale.ROOT)));
+        String name = host.toLowerCase(Locale.ROOT);
+        return Arrays.stream(variable("no_proxy").orElse("").toLowerCase(Locale.ROOT).split(",")).map(s -> s.strip().replaceFirst("^\\.", ""))
+                .filter(s -> !s.isEmpty()).anyMatch(s -> s.equals("*") || name.equals(s) || name.endsWith("." + s));
     }
 
     private static Proxy proxy(String address) {

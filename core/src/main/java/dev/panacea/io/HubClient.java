@@ -94,9 +94,7 @@ final class HubClient implements AutoCloseable {
         HttpResponse<InputStream> response = requests.get(requests.at("/api/models/" + model + "/revision/main"), OptionalLong.empty(), LISTING_LIMIT);
         try (InputStream body = response.body(); StallGuard guard = new StallGuard(body, LISTING_LIMIT)) {
             requireFound(response.statusCode(), "model", model);
-            byte[] text = body.readNBytes(LONGEST_LISTING);
-            guard.alive();
-            return JsonFiles.parse(new String(text, StandardCharsets.UTF_8), "The listing of " + model + " on " + endpoint());
+            return JsonFiles.parse(new String(body.readNBytes(LONGEST_LISTING), StandardCharsets.UTF_8), "The listing of " + model + " on " + endpoint());
         } catch (IOException e) {
             throw requests.unreachable(e);
         }

