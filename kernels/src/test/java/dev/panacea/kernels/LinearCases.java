@@ -152,7 +152,8 @@ final class LinearCases {
                         int[] rows = accumulate ? index : distinct;
                         KernelCase c = new KernelCase("scatterRows %s->%s cols=%d%s".formatted(x, y, cols, accumulate ? " accumulate, repeated rows" : ""));
                         cases.add(c.ints("index", rows).in("x", x, rows.length * cols).inOut("y", y, 17 * cols)
-                                .call((k, b) -> k.scatterRows(b.at("x"), b.at("index"), rows.length, cols, b.at("y"), accumulate)));
+                                .call((k, b) -> k.scatterRows(b.at("x"), b.at("index"), rows.length, cols, b.at("y"), accumulate))
+                                .naive(y, (k, b) -> NaiveBf16.scatterRows(b.at("x"), rows, cols, b.at("y"), accumulate)));
                     }
                 }
             }
