@@ -7,10 +7,10 @@ classes=$3
 
 missing=""
 command -v cmake >/dev/null || missing="cmake"
-command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || missing="$missing a C++ compiler (g++ or \$CXX)"
+command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || missing="${missing:+$missing and }a C++ compiler (g++ or \$CXX)"
 if [ -n "$missing" ]; then
     echo "The native kernels need $missing: install cmake and g++ (Debian and Ubuntu: apt install cmake g++), or build with" >&2
-    echo "-Dpanacea.native.skip=true for the plain Java kernels alone, which are far slower." >&2
+    echo "-DskipTests -Dpanacea.native.skip=true for the plain Java kernels alone, which are far slower." >&2
     exit 1
 fi
 

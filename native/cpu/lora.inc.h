@@ -28,24 +28,33 @@ constexpr int kDotRows = 1, kDotFactors = 2, kDown = 2;
 template <int kRows, int kFactors, typename T>
 PAN_INLINE void dot_tile(const T *x, int64_t k, const float *a, float *s, int64_t rank) {
   VF sum[kRows][kFactors];
+#pragma GCC unroll 4
   for (int i = 0; i < kRows; i++)
+#pragma GCC unroll 4
     for (int j = 0; j < kFactors; j++) sum[i][j] = vzero();
   int64_t c = 0;
   for (; c + W <= k; c += W) {
     VF f[kFactors];
+#pragma GCC unroll 4
     for (int j = 0; j < kFactors; j++) f[j] = vload(a + j * k + c);
+#pragma GCC unroll 4
     for (int i = 0; i < kRows; i++) {
       VF v = vload(x + i * k + c);
+#pragma GCC unroll 4
       for (int j = 0; j < kFactors; j++) sum[i][j] = vfma(v, f[j], sum[i][j]);
     }
   }
   if (c < k) {
+#pragma GCC unroll 4
     for (int i = 0; i < kRows; i++) {
       VF v = vload_n(x + i * k + c, k - c);
+#pragma GCC unroll 4
       for (int j = 0; j < kFactors; j++) sum[i][j] = vfma(v, vload_n(a + j * k + c, k - c), sum[i][j]);
     }
   }
+#pragma GCC unroll 4
   for (int i = 0; i < kRows; i++)
+#pragma GCC unroll 4
     for (int j = 0; j < kFactors; j++) s[i * rank + j] = vsum(sum[i][j]);
 }
 
@@ -76,6 +85,7 @@ static void dot_products_of(const void *x, int32_t type, int64_t first, int64_t 
 template <typename T>
 static void down_tile(const T *x, int64_t ld, int64_t cols, int64_t m, const float *t, int64_t rank, float *sums) {
   VF low[kDown], high[kDown];
+#pragma GCC unroll 8
   for (int j = 0; j < kDown; j++) low[j] = high[j] = vzero();
   if (cols >= 2 * W) {
     for (int64_t i = 0; i < m; i++, x += ld, t += rank) {
@@ -99,6 +109,7 @@ static void down_tile(const T *x, int64_t ld, int64_t cols, int64_t m, const flo
       }
     }
   }
+#pragma GCC unroll 8
   for (int j = 0; j < kDown; j++) {
     vstore(sums + j * 2 * W, low[j]);
     vstore(sums + j * 2 * W + W, high[j]);

@@ -28,6 +28,11 @@ final class ByteLevel {
         return CHAR_OF_BYTE[unsignedByte];
     }
 
+    /** Whether this vocabulary entry stands for a single byte. */
+    static boolean isByte(String piece) {
+        return piece.length() == 1 && piece.charAt(0) < BYTE_OF_CHAR.length && BYTE_OF_CHAR[piece.charAt(0)] >= 0;
+    }
+
     /** The bytes of a vocabulary entry; one with a character outside the alphabet stands for its own UTF-8, as Hugging Face decodes it. */
     static byte[] bytesOf(String piece) {
         ByteArrayOutputStream bytes = new ByteArrayOutputStream(piece.length());

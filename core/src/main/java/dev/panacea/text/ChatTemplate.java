@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.hubspot.jinjava.Jinjava;
 import com.hubspot.jinjava.JinjavaConfig;
 import com.hubspot.jinjava.LegacyOverrides;
+import com.hubspot.jinjava.el.ext.ExtendedParser;
 import com.hubspot.jinjava.interpret.JinjavaInterpreter;
 import com.hubspot.jinjava.interpret.RenderResult;
 import com.hubspot.jinjava.interpret.TemplateError;
@@ -23,10 +24,11 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.function.BiFunction;
+import java.util.function.Function;
 
 /**
  * A model's chat template: a Jinja program that writes a conversation as the text the model was trained on. It is run as transformers runs it
- * (blocks trimmed, {@code raise_exception}, {@code strftime_now}, {@code tojson} as Python prints it), and fenced in: it reads no files, sees no
+ * (white space by its rules, {@code raise_exception}, {@code strftime_now}, {@code tojson} as Python prints it), and fenced in: it reads no files, sees no
  * Java object, and its output is bounded. Safe for use by several threads.
  */
 public final class ChatTemplate {
@@ -35,6 +37,7 @@ public final class ChatTemplate {
     private static final Jinjava ENGINE = engine();
 
     private final String source;
+    private final String program;
     private final Map<String, String> specialTokens;
 
     private ChatTemplate(String source, Map<String, String> specialTokens) {
@@ -44,6 +47,7 @@ public final class ChatTemplate {
         String unix = source.replace("\r\n", "\n").replace('\r', '\n');
         // Jinja drops one newline at the end of a template; the engine would drop it from the output instead.
         this.source = unix.endsWith("\n") ? unix.substring(0, unix.length() - 1) : unix;
+        program = JinjaWhitespace.apply(this.source);
         this.specialTokens = Map.copyOf(specialTokens);
     }
 
@@ -101,13 +105,23 @@ public final class ChatTemplate {
         values.put("add_generation_prompt", addGenerationPrompt);
         values.put("tools", options.tools.map(ChatTemplate::parse).orElse(null));
         options.dateString.ifPresent(date -> values.put("date_string", date));
-        RenderResult result = ENGINE.renderForResult(source, values);
-        for (TemplateError error : result.getErrors()) {
-            if (error.getSeverity() == TemplateError.ErrorType.FATAL) {
-                throw refused(error);
+        RenderResult result = ENGINE.renderForResult(program, values);
+        if (!result.getErrors().isEmpty()) {
+            throw refused(result.getErrors().getFirst());
+        }
+        for (String name : result.getContext().getResolvedValues()) {
+            // The engine lets a filter or test that it does not know give nothing.
+            if (unknown(name, ExtendedParser.FILTER_PREFIX, ENGINE.getGlobalContext()::getFilter)
+                    || unknown(name, ExtendedParser.EXPTEST_PREFIX, ENGINE.getGlobalContext()::getExpTest)) {
+                throw new PanaceaException("the model's chat template uses the " + name.replace("exptest:", "test ").replace("filter:", "filter ")
+                        + ", which is not supported");
             }
         }
         return result.getOutput();
+    }
+
+    private static boolean unknown(String resolved, String prefix, Function<String, ?> known) {
+        return resolved.startsWith(prefix) && known.apply(resolved.substring(prefix.length())) == null;
     }
 
     private static PanaceaException refused(TemplateError error) {
@@ -116,7 +130,7 @@ public final class ChatTemplate {
                 return new PanaceaException("the model's chat template refuses this conversation: " + t.getMessage());
             }
         }
-        return new PanaceaException("the model's chat template fails in line " + error.getLineno() + ": " + error.getMessage(), error.getException());
+        return new PanaceaException("the model's chat template fails: " + error.getMessage(), error.getException());
     }
 
     private static Object parse(String tools) {
@@ -136,13 +150,14 @@ public final class ChatTemplate {
         LegacyOverrides python = LegacyOverrides.Builder.from(LegacyOverrides.ALL).withUseNaturalOperatorPrecedence(false).withUsePyishObjectMapper(false)
                 .withWhitespaceRequiredWithinTokens(false).withKeepNullableLoopValues(true).build();
         Jinjava engine = new Jinjava(JinjavaConfig.newBuilder()
-                .withTrimBlocks(true).withLstripBlocks(true).withKeepTrailingNewline(true).withLegacyOverrides(python)
+                .withTrimBlocks(false).withLstripBlocks(false).withKeepTrailingNewline(true).withLegacyOverrides(python)
                 .withNestedInterpretationEnabled(false).withElResolver(new TemplateValues())
                 .withMaxOutputSize(MAX_OUTPUT).withMaxStringLength(MAX_OUTPUT).withMaxListSize(100_000).withMaxMapSize(100_000)
                 .withMaxRenderDepth(20).withMaxMacroRecursionDepth(20).withRangeLimit(1000).build());
         engine.setResourceLocator((name, encoding, interpreter) -> {
             throw new ResourceNotFoundException("a chat template must not read other files: " + name);
         });
+        engine.registerTag(new LoopTag());
         engine.registerFilter(filter("trim", (value, args) -> PythonStrings.strip(String.valueOf(value))));
         engine.registerFilter(filter("items", (value, args) -> value instanceof Map<?, ?> map ? new ArrayList<>(map.entrySet()) : List.of()));
         engine.registerFilter(filter("tojson", (value, args) -> PythonJson.write(value, args.get("indent") instanceof Number n ? n.intValue() : -1)));

@@ -149,7 +149,7 @@ final class FolderTokenizer {
             merged.add(left + right);
         }
         for (AddedTokens.Token t : added) {
-            if (!merged.contains(t.text())) {
+            if (!merged.contains(t.text()) && !ByteLevel.isByte(t.text())) {
                 vocab.remove(t.text());
             }
         }

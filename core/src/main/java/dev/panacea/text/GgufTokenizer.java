@@ -102,8 +102,8 @@ final class GgufTokenizer {
             g.writeObjectFieldStart("vocab");
             for (int id = 0; id < v.tokens().size(); id++) {
                 String token = v.tokens().get(id);
-                // A special token must not be found as a word of a text; one that merging produces is a word too.
-                boolean word = !addedIds.contains(id) || merged.contains(token);
+                // A special token must not be found as a word of a text; one that merging produces, or that is a byte, is a word too.
+                boolean word = !addedIds.contains(id) || merged.contains(token) || ByteLevel.isByte(token);
                 if (word && written.add(token)) {
                     g.writeNumberField(token, id);
                 }

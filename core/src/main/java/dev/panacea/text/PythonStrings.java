@@ -48,7 +48,7 @@ final class PythonStrings {
 
     private static List<Object> split(String s, String separator) {
         if (separator.isEmpty()) {
-            throw new IllegalArgumentException("empty separator");
+            throw new UnsupportedOperationException("empty separator");
         }
         List<Object> parts = new ArrayList<>();
         int from = 0;
@@ -79,7 +79,7 @@ final class PythonStrings {
     /**
      * Calls a method.
      *
-     * @throws IllegalArgumentException when there is no such method with such arguments
+     * @throws UnsupportedOperationException when there is no such method with such arguments
      */
     static Object call(String s, String method, Object... args) {
         boolean strings = true;
@@ -105,7 +105,7 @@ final class PythonStrings {
             case "count/1" -> (long) split(s, first).size() - 1;
             case "title/0" -> title(s);
             case "capitalize/0" -> s.isEmpty() ? s : s.substring(0, 1).toUpperCase(Locale.ROOT) + s.substring(1).toLowerCase(Locale.ROOT);
-            default -> throw new IllegalArgumentException("str." + method + " with these " + args.length + " arguments is not supported in chat templates");
+            default -> throw new UnsupportedOperationException("str." + method + " with these " + args.length + " arguments is not supported in chat templates");
         };
     }
 

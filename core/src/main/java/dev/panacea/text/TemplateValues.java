@@ -83,13 +83,21 @@ final class TemplateValues extends CompositeELResolver {
     private static final class Beans extends JinjavaBeanELResolver {
         private static final Set<String> METHODS = Set.of("items", "keys", "values", "get", "append", "extend", "index", "count", "pop", "update");
 
+        private static final Set<String> LOOP = Set.of("index", "index0", "first", "last", "length");
+
         Beans() {
             super(true);
         }
 
         @Override
         public Object getValue(ELContext context, Object base, Object property) {
-            return base instanceof ForLoop ? super.getValue(context, base, property) : null;
+            if (!(base instanceof ForLoop)) {
+                return null;
+            }
+            if (!LOOP.contains(String.valueOf(property))) {
+                throw new IllegalStateException("loop." + property + " is not supported in chat templates");
+            }
+            return super.getValue(context, base, property);
         }
 
         @Override

@@ -4,10 +4,13 @@ import static org.junit.jupiter.api.Assumptions.abort;
 import static org.junit.jupiter.api.DynamicContainer.dynamicContainer;
 import static org.junit.jupiter.api.DynamicTest.dynamicTest;
 
+import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.panacea.eval.SacreBleuTest;
 import dev.panacea.kernels.CpuKernels;
 import dev.panacea.kernels.CpuTier;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.ReferenceKernels;
+import dev.panacea.text.TextCases;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -76,9 +79,9 @@ class GoldenTest {
                 } else if (name.startsWith("smollm2") && name.endsWith(".json")) {
                     nodes.add(dynamicContainer(name, SmolLm2Figures.tests(entry, backends())));
                 } else if (name.startsWith("chat_templates") && name.endsWith(".json")) {
-                    nodes.add(dynamicTest(name, () -> TemplateFigures.check(entry)));
+                    nodes.add(dynamicContainer(name, TextCases.templates(new ObjectMapper().readTree(entry.toFile()))));
                 } else if (name.startsWith("sacrebleu") && name.endsWith(".json")) {
-                    nodes.add(dynamicTest(name, () -> BleuFigures.check(entry)));
+                    nodes.add(dynamicContainer(name, SacreBleuTest.golden(new ObjectMapper().readTree(entry.toFile()))));
                 }
             }
         } catch (IOException e) {

@@ -52,7 +52,10 @@ final class Checks {
         long elements = 1;
         for (long dimension : shape) {
             notNegative("a dimension", dimension);
-            elements = Math.multiplyExact(elements, dimension);
+            if (dimension != 0 && elements > Long.MAX_VALUE / dimension) {
+                throw new IllegalArgumentException("the shape " + Arrays.toString(shape) + " has more elements than there can be");
+            }
+            elements *= dimension;
         }
         return elements;
     }
@@ -114,6 +117,36 @@ final class Checks {
                 throw new IllegalArgumentException((column == 0 ? "query" : "key") + " row " + sorted[i][0] + " belongs to two sequences");
             }
         }
+    }
+
+    /** The buffers of an attention; returns its table of sequences. */
+    static int[] attention(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer out, DeviceBuffer lse, DeviceBuffer sequences, int count, AttentionShape shape) {
+        activation("q", q, 0);
+        sameType("k", k, q.type(), 0);
+        sameType("v", v, q.type(), 0);
+        sameType("out", out, q.type(), 0);
+        typed("lse", lse, DType.F32, 0);
+        long queryWidth = elements(shape.heads(), shape.headDim());
+        long keyWidth = elements(shape.kvHeads(), shape.headDim());
+        long queryRows = Math.min(Math.min(q.length(), out.length()) / queryWidth, lse.length() / shape.heads());
+        int[] table = sequences(sequences, count, queryRows, Math.min(k.length(), v.length()) / keyWidth);
+        disjoint(table, 0);
+        return table;
+    }
+
+    /** The further buffers of the gradient of an attention with this table of sequences. */
+    static void attentionGradient(int[] table, AttentionShape shape, DType type, DeviceBuffer dout, DeviceBuffer dq, DeviceBuffer dk, DeviceBuffer dv) {
+        disjoint(table, 2);
+        long queryRows = 0;
+        long keyRows = 0;
+        for (int i = 0; i < table.length; i += 4) {
+            queryRows = Math.max(queryRows, (long) table[i] + table[i + 1]);
+            keyRows = Math.max(keyRows, (long) table[i + 2] + table[i + 3]);
+        }
+        sameType("dout", dout, type, elements(queryRows, shape.heads(), shape.headDim()));
+        sameType("dq", dq, type, elements(queryRows, shape.heads(), shape.headDim()));
+        sameType("dk", dk, type, elements(keyRows, shape.kvHeads(), shape.headDim()));
+        sameType("dv", dv, type, elements(keyRows, shape.kvHeads(), shape.headDim()));
     }
 
     /** Host memory at the other end of an upload or download. */

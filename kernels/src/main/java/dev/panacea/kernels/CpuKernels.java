@@ -1,6 +1,6 @@
 package dev.panacea.kernels;
 
-import static dev.panacea.kernels.CpuBuffers.elements;
+import static dev.panacea.kernels.Checks.elements;
 import static dev.panacea.kernels.CpuBuffers.in;
 import static dev.panacea.kernels.CpuBuffers.out;
 import static dev.panacea.kernels.CpuBuffers.type;
@@ -107,18 +107,17 @@ public final class CpuKernels implements Kernels {
 
     @Override
     public void upload(MemorySegment source, DeviceBuffer destination) {
+        Checks.hostBytes(source, destination);
         copyBytes(source, out("destination", destination), destination.byteSize());
     }
 
     @Override
     public void download(DeviceBuffer source, MemorySegment destination) {
+        Checks.hostBytes(destination, source);
         copyBytes(in("source", source), destination, source.byteSize());
     }
 
     private void copyBytes(MemorySegment source, MemorySegment destination, long bytes) {
-        if (source.byteSize() < bytes || destination.byteSize() < bytes) {
-            throw new IllegalArgumentException("host memory of " + Math.min(source.byteSize(), destination.byteSize()) + " bytes is too small for " + bytes);
-        }
         run(() -> {
             MemorySegment.copy(source, 0, destination, 0, bytes);
             return 0;
@@ -158,7 +157,7 @@ public final class CpuKernels implements Kernels {
 
     @Override
     public void loraLinear(Weight w, Lora lora, DeviceBuffer x, int m, DeviceBuffer s, DeviceBuffer y, boolean accumulate) {
-        checkLora(w, lora);
+        Checks.lora(w, lora);
         Checks.activation("x", x, elements(m, w.cols()));
         Checks.typed("s", s, DType.F32, elements(m, lora.rank()));
         Checks.sameType("y", y, x.type(), elements(m, w.rows()));
@@ -169,7 +168,7 @@ public final class CpuKernels implements Kernels {
     @Override
     public void loraLinearBackward(Weight w, Lora lora, DeviceBuffer x, DeviceBuffer s, DeviceBuffer dy, int m, DeviceBuffer da, DeviceBuffer db, DeviceBuffer dx,
             boolean accumulate) {
-        checkLora(w, lora);
+        Checks.lora(w, lora);
         Checks.activation("x", x, elements(m, w.cols()));
         Checks.typed("s", s, DType.F32, elements(m, lora.rank()));
         Checks.sameType("dy", dy, x.type(), elements(m, w.rows()));
@@ -180,16 +179,11 @@ public final class CpuKernels implements Kernels {
                 in("dy", dy), m, out("da", da), out("db", db), out("dx", dx), type(x), flag(accumulate)));
     }
 
-    private static void checkLora(Weight w, Lora lora) {
-        Checks.typed("lora A", lora.a(), DType.F32, elements(lora.rank(), w.cols()));
-        Checks.typed("lora B", lora.b(), DType.F32, elements(w.rows(), lora.rank()));
-    }
-
     // ---- 4-bit weights -----------------------------------------------------------------------------------------------
 
     @Override
     public void quantize4(QuantType type, DeviceBuffer x, long n, int blockSize, DeviceBuffer packed, DeviceBuffer absmax) {
-        Checks.positive("blockSize", blockSize);
+        Q4Weight.checkBlockSize(blockSize);
         Checks.activation("x", x, elements(n));
         Checks.typed("packed", packed, DType.U8, n / 2 + n % 2);
         Checks.typed("absmax", absmax, DType.F32, n / blockSize + (n % blockSize == 0 ? 0 : 1));
@@ -234,9 +228,7 @@ public final class CpuKernels implements Kernels {
 
     @Override
     public void rope(DeviceBuffer x, DeviceBuffer positions, DeviceBuffer cos, DeviceBuffer sin, int m, int heads, int headDim, boolean inverse) {
-        if (headDim <= 0 || headDim % 2 != 0) {
-            throw new IllegalArgumentException("headDim is " + headDim + ", it must be positive and even");
-        }
+        Checks.headDim(headDim);
         Checks.activation("x", x, elements(m, heads, headDim));
         Checks.typed("positions", positions, DType.I32, m);
         Checks.typed("cos", cos, DType.F32, 0);
@@ -247,7 +239,7 @@ public final class CpuKernels implements Kernels {
 
     @Override
     public void attention(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer sequences, int count, AttentionShape shape, DeviceBuffer out, DeviceBuffer lse) {
-        checkAttention(q, k, v, out, lse, sequences, count, shape);
+        Checks.attention(q, k, v, out, lse, sequences, count, shape);
         run(() -> PanaceaCpu.pan_attention(context, in("q", q), in("k", k), in("v", v), out("out", out), out("lse", lse), type(q), in("sequences", sequences), count, shape.heads(),
                 shape.kvHeads(), shape.headDim(), shape.scale()));
     }
@@ -255,24 +247,10 @@ public final class CpuKernels implements Kernels {
     @Override
     public void attentionBackward(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer out, DeviceBuffer lse, DeviceBuffer dout, DeviceBuffer sequences, int count,
             AttentionShape shape, DeviceBuffer dq, DeviceBuffer dk, DeviceBuffer dv) {
-        CpuBuffers.Rows rows = checkAttention(q, k, v, out, lse, sequences, count, shape);
-        Checks.sameType("dout", dout, q.type(), elements(rows.queries(), shape.heads(), shape.headDim()));
-        Checks.sameType("dq", dq, q.type(), elements(rows.queries(), shape.heads(), shape.headDim()));
-        Checks.sameType("dk", dk, q.type(), elements(rows.keys(), shape.kvHeads(), shape.headDim()));
-        Checks.sameType("dv", dv, q.type(), elements(rows.keys(), shape.kvHeads(), shape.headDim()));
+        int[] table = Checks.attention(q, k, v, out, lse, sequences, count, shape);
+        Checks.attentionGradient(table, shape, q.type(), dout, dq, dk, dv);
         run(() -> PanaceaCpu.pan_attention_backward(context, in("q", q), in("k", k), in("v", v), in("out", out), in("lse", lse), in("dout", dout), out("dq", dq), out("dk", dk),
                 out("dv", dv), type(q), in("sequences", sequences), count, shape.heads(), shape.kvHeads(), shape.headDim(), shape.scale()));
-    }
-
-    private static CpuBuffers.Rows checkAttention(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer out, DeviceBuffer lse, DeviceBuffer sequences, int count,
-            AttentionShape shape) {
-        CpuBuffers.Rows rows = CpuBuffers.rows(sequences, count);
-        Checks.activation("q", q, elements(rows.queries(), shape.heads(), shape.headDim()));
-        Checks.sameType("k", k, q.type(), elements(rows.keys(), shape.kvHeads(), shape.headDim()));
-        Checks.sameType("v", v, q.type(), elements(rows.keys(), shape.kvHeads(), shape.headDim()));
-        Checks.sameType("out", out, q.type(), elements(rows.queries(), shape.heads(), shape.headDim()));
-        Checks.typed("lse", lse, DType.F32, elements(rows.queries(), shape.heads()));
-        return rows;
     }
 
     @Override

@@ -152,41 +152,16 @@ public final class ReferenceKernels implements Kernels {
 
     @Override
     public void attention(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer sequences, int count, AttentionShape shape, DeviceBuffer out, DeviceBuffer lse) {
-        int[] table = attentionSequences(q, k, v, out, lse, sequences, count, shape);
-        Checks.disjoint(table, 0);
+        int[] table = Checks.attention(q, k, v, out, lse, sequences, count, shape);
         new ReferenceAttention(shape, table).forward(q, k, v, out, lse);
     }
 
     @Override
     public void attentionBackward(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer out, DeviceBuffer lse, DeviceBuffer dout, DeviceBuffer sequences, int count,
             AttentionShape shape, DeviceBuffer dq, DeviceBuffer dk, DeviceBuffer dv) {
-        int[] table = attentionSequences(q, k, v, out, lse, sequences, count, shape);
-        Checks.disjoint(table, 0);
-        Checks.disjoint(table, 2);
-        long queryRows = 0;
-        long keyRows = 0;
-        for (int i = 0; i < table.length; i += 4) {
-            queryRows = Math.max(queryRows, (long) table[i] + table[i + 1]);
-            keyRows = Math.max(keyRows, (long) table[i + 2] + table[i + 3]);
-        }
-        Checks.sameType("dout", dout, q.type(), Checks.elements(queryRows, shape.heads(), shape.headDim()));
-        Checks.sameType("dq", dq, q.type(), Checks.elements(queryRows, shape.heads(), shape.headDim()));
-        Checks.sameType("dk", dk, q.type(), Checks.elements(keyRows, shape.kvHeads(), shape.headDim()));
-        Checks.sameType("dv", dv, q.type(), Checks.elements(keyRows, shape.kvHeads(), shape.headDim()));
+        int[] table = Checks.attention(q, k, v, out, lse, sequences, count, shape);
+        Checks.attentionGradient(table, shape, q.type(), dout, dq, dk, dv);
         new ReferenceAttention(shape, table).backward(q, k, v, out, lse, dout, dq, dk, dv);
-    }
-
-    private static int[] attentionSequences(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer out, DeviceBuffer lse, DeviceBuffer sequences, int count,
-            AttentionShape shape) {
-        Checks.activation("q", q, 0);
-        Checks.sameType("k", k, q.type(), 0);
-        Checks.sameType("v", v, q.type(), 0);
-        Checks.sameType("out", out, q.type(), 0);
-        Checks.typed("lse", lse, DType.F32, 0);
-        long queryWidth = Checks.elements(shape.heads(), shape.headDim());
-        long keyWidth = Checks.elements(shape.kvHeads(), shape.headDim());
-        long queryRows = Math.min(Math.min(q.length(), out.length()) / queryWidth, lse.length() / shape.heads());
-        return Checks.sequences(sequences, count, queryRows, Math.min(k.length(), v.length()) / keyWidth);
     }
 
     @Override

@@ -17,8 +17,10 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.Random;
 import java.util.concurrent.CountDownLatch;
 import java.util.stream.Stream;
+import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
@@ -187,19 +189,51 @@ class CpuKernelsTest {
         }
     }
 
+    /** All numbers differ, so an argument in another's place shows. */
+    @ParameterizedTest
+    @MethodSource("operations")
+    void passesEveryArgumentToItsPlace(Operation operation) {
+        try (ReferenceKernels reference = new ReferenceKernels()) {
+            DeviceBuffer[] expected = buffers(reference, operation);
+            DeviceBuffer[] actual = buffers(kernels, operation);
+            operation.call().on(reference, expected);
+            operation.call().on(kernels, actual);
+            for (int i = 0; i < actual.length; i++) {
+                if (actual[i].type() == DType.F32) {
+                    assertThat(floats(actual[i])).as("argument %d", i).containsExactly(floats(expected[i]), Offset.offset(1e-4f));
+                } else {
+                    assertThat(actual[i].host().mismatch(expected[i].host())).as("argument %d", i).isEqualTo(-1);
+                }
+            }
+        }
+    }
+
     private DeviceBuffer[] buffers(Operation operation) {
+        return buffers(kernels, operation);
+    }
+
+    private DeviceBuffer[] buffers(Kernels k, Operation operation) {
+        Random random = new Random(7);
         DeviceBuffer[] buffers = new DeviceBuffer[operation.arguments().size()];
         for (int i = 0; i < buffers.length; i++) {
             Argument argument = operation.arguments().get(i);
-            buffers[i] = buffer(argument.type(), argument.length());
+            DeviceMemory memory = k.allocate(argument.length() * argument.type().bytes());
+            memories.add(memory);
+            buffers[i] = memory.view(argument.type());
             if (argument.type() == DType.F32) {
                 float[] values = new float[(int) argument.length()];
-                Arrays.fill(values, 0.25f + i);
-                kernels.upload(MemorySegment.ofArray(values), buffers[i]);
+                for (int j = 0; j < values.length; j++) {
+                    values[j] = 0.1f + random.nextFloat();
+                }
+                k.upload(MemorySegment.ofArray(values), buffers[i]);
+            } else if (argument.type() == DType.U8) {
+                byte[] values = new byte[(int) argument.length()];
+                random.nextBytes(values);
+                k.upload(MemorySegment.ofArray(values), buffers[i]);
             }
         }
         if (operation.name().startsWith("attention")) {
-            kernels.upload(MemorySegment.ofArray(new int[] {0, 2, 0, 2}), buffers[5]);
+            k.upload(MemorySegment.ofArray(new int[] {0, 2, 0, 2}), buffers[5]);
         }
         return buffers;
     }

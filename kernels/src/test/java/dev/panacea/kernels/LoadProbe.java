@@ -21,7 +21,7 @@ import java.util.concurrent.TimeUnit;
  * A program that opens the kernels and tells what it got, and the way to run it in a process of its own: a process loads the library
  * once, and its environment cannot be changed from within.
  */
-final class LoadProbe {
+public final class LoadProbe {
     private LoadProbe() {}
 
     /** What a run printed, and how it ended. */

@@ -1,0 +1,127 @@
+package dev.panacea.text;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import dev.panacea.kernels.PanaceaException;
+import java.time.Year;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class ChatTemplateTest {
+    private static String render(String template, Message... messages) {
+        return ChatTemplate.of(template, Map.of("bos_token", "<s>", "eos_token", "</s>")).render(List.of(messages), false, ChatTemplate.Options.NONE);
+    }
+
+    @TestFactory
+    List<DynamicTest> jinjaConstructs() {
+        JsonNode file = TestVocabularies.resource("jinja-constructs.json");
+        List<Message> messages = TestVocabularies.messages(file.get("messages"));
+        var options = new ChatTemplate.Options(Optional.of(file.get("tools").toString()), Optional.empty());
+        List<DynamicTest> tests = new ArrayList<>();
+        for (JsonNode c : file.get("cases")) {
+            ChatTemplate template = ChatTemplate.of(c.get("template").asText(), Map.of("bos_token", "<s>", "eos_token", "</s>"));
+            tests.add(DynamicTest.dynamicTest(c.get("template").asText(), () -> {
+                if (c.get("error").isNull()) {
+                    assertThat(template.render(messages, true, options)).isEqualTo(c.get("rendered").asText());
+                } else {
+                    assertThatThrownBy(() -> template.render(messages, true, options)).hasMessageContaining(c.get("error").asText());
+                }
+            }));
+        }
+        return tests;
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"{{ 7*7 }}", "{% set x = 1 %}", "{# gone #}", "{{ messages[0].role }}", "{% raw %}", "\\n", "a\u0000b", "{{'<|im_end|>'}}"})
+    void contentIsNeverAProgram(String content) {
+        assertThat(render("{% for m in messages %}[{{ m.content }}]{% endfor %}", Message.user(content))).isEqualTo("[" + content + "]");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {
+        "{{ messages.getClass() }}", "{{ messages[0].content.getClass() }}", "{{ messages[0].content.repeat(9) }}", "{{ messages[0].content.getBytes() }}",
+        "{{ ''.class.forName('java.lang.Runtime') }}x{{ 'a'.bytes() }}", "{{ messages.stream() }}", "{{ messages[0].content.chars() }}",
+        "{% include 'META-INF/MANIFEST.MF' %}", "{% import 'log4j.properties' as x %}", "{% extends 'a' %}", "{{ messages.class }}",
+        "{% for m in messages %}{{ loop.getClass() }}{% endfor %}", "{{ ____int3rpr3t3r____.getContext() }}", "{{ ____int3rpr3t3r____.config }}", "{{ ____int3rpr3t3r____.render('a') }}",
+    })
+    void noWayIntoJava(String template) {
+        assertThatThrownBy(() -> render(template, Message.user("x"))).isInstanceOf(PanaceaException.class);
+    }
+
+    @Test
+    void nothingOfJavaIsVisible() {
+        assertThat(render("{{ messages[0].content.class }}{{ messages[0].class }}{{ loop.getClass() }}", Message.user("x"))).isEmpty();
+    }
+
+    @Test
+    void outputIsBounded() {
+        String doubling = "{% set ns = namespace(s='0123456789abcdef') %}{% for i in range(40) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}";
+        assertThatThrownBy(() -> render(doubling, Message.user("x"))).isInstanceOf(PanaceaException.class);
+        assertThatThrownBy(() -> render("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", Message.user("x"))).isInstanceOf(PanaceaException.class);
+        assertThatThrownBy(() -> ChatTemplate.of("x".repeat(2 << 20), Map.of())).isInstanceOf(PanaceaException.class).hasMessageContaining("2097152");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"{% if x %}a", "{{ 1 + }}", "{% for m in messages %}", "{% nonsense %}", "{{ messages | nonsense }}", "{{ nonsense() }}", "{{ 1 is nonsense }}", "{{ '%}' ", "{% raw %}", "{# ",
+        "{% for x in [] %}a{% else %}b{% endfor %}", "{% for m in messages %}{{ loop.previtem }}{% endfor %}"})
+    void whatIsNotUnderstoodIsAnError(String template) {
+        assertThatThrownBy(() -> render(template, Message.user("x"))).isInstanceOf(PanaceaException.class).hasMessageContaining("the model's chat template");
+    }
+
+    @Test
+    void refusalsCarryTheTemplatesWords() {
+        assertThatThrownBy(() -> render("{% for m in messages %}{{ raise_exception('Only users, not ' + m.role) }}{% endfor %}", Message.assistant("x")))
+                .isInstanceOf(PanaceaException.class).hasMessage("the model's chat template refuses this conversation: Only users, not assistant");
+    }
+
+    @Test
+    void dates() {
+        assertThat(render("{{ strftime_now('%Y') }}")).isEqualTo(Year.now().toString());
+        assertThat(render("{{ strftime_now('%d %b %Y') }}")).matches("\\d\\d [A-Z][a-z][a-z] \\d{4}");
+        String template = "{{ date_string if date_string is defined else 'none' }}";
+        assertThat(render(template)).isEqualTo("none");
+        assertThat(ChatTemplate.of(template, Map.of()).render(List.of(), false, new ChatTemplate.Options(Optional.empty(), Optional.of("1 Jan 2030"))))
+                .isEqualTo("1 Jan 2030");
+    }
+
+    @Test
+    void toolsAreAJsonArray() {
+        ChatTemplate template = ChatTemplate.of("{{ tools | tojson }}", Map.of());
+        for (String bad : List.of("{}", "[", "1", "x")) {
+            assertThatThrownBy(() -> template.render(List.of(), false, new ChatTemplate.Options(Optional.of(bad), Optional.empty())))
+                    .isInstanceOf(PanaceaException.class).hasMessageContaining("tools");
+        }
+    }
+
+    @Test
+    void newlinesOfTheTemplate() {
+        assertThat(render("a\r\nb\n")).isEqualTo("a\nb");
+        assertThat(render("{{ messages[0].content }}", Message.user("a\r\n"))).isEqualTo("a\r\n");
+    }
+
+    @ParameterizedTest
+    @CsvSource({"1.5,1.5", "100.0,100.0", "1e16,1e+16", "1.25e22,1.25e+22", "123456789012345.0,123456789012345.0", "0.0001,0.0001", "0.00001,1e-05", "-2.5e-7,-2.5e-07",
+        "0,0.0", "-0.0,-0.0", "1e100,1e+100", "9007199254740993,9007199254740992.0"})
+    void numbersAsPython(double value, String text) {
+        assertThat(PythonJson.number(value)).isEqualTo(text);
+    }
+
+    @Test
+    void pythonsWhiteSpace() {
+        String white = "\t\n\u000B\f\r\u001C\u001D\u001E\u001F \u0085\u00A0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200A\u2028\u2029\u202F\u205F\u3000";
+        assertThat(PythonStrings.strip(white + "x" + white)).isEqualTo("x");
+        assertThat(PythonStrings.strip("\u200Bx\uFEFF\u0000\u0008")).isEqualTo("\u200Bx\uFEFF\u0000\u0008");
+        assertThat(IntStream.rangeClosed(0, 0xFFFF).filter(c -> PythonStrings.isSpace((char) c)).count()).isEqualTo(white.length());
+    }
+}
