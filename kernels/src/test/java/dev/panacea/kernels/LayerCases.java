@@ -113,7 +113,8 @@ final class LayerCases {
     }
 
     private static final List<Sequences> SEQUENCES = List.of(new Sequences("none"), new Sequences("one token", 0, 1, 0, 1), new Sequences("one", 0, 33, 0, 33),
-            new Sequences("long", 0, 130, 0, 130), new Sequences("decoding", 0, 1, 0, 131, 1, 1, 131, 65), new Sequences("cached prompt", 0, 17, 0, 80),
+            new Sequences("long", 0, 130, 0, 130), new Sequences("decoding", 0, 1, 0, 131, 1, 1, 131, 65), new Sequences("decoding far", 0, 1, 0, 700), new Sequences("cached prompt", 0, 17, 0, 80),
+            new Sequences("long cached prompt", 2, 70, 1, 330),
             new Sequences("packed, out of order, with an empty one and gaps", 70, 31, 64, 31, 0, 5, 3, 5, 40, 0, 20, 0, 6, 64, 97, 65));
 
     private static void attention(List<KernelCase> cases, DType type, Heads h, Sequences s) {
