@@ -74,20 +74,22 @@ final class LayerCases {
         KernelCase apart = new KernelCase("swiGluBackward %s n=%d".formatted(type, n));
         gateAndUp(apart, type, n, "");
         cases.add(apart.in("dy", type, n).out("dgate", type, n).out("dup", type, n)
-                .call((k, b) -> k.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), n, b.at("dgate"), b.at("dup"))));
+                .call((k, b) -> k.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), n, b.at("dgate"), b.at("dup")))
+                .naive(type, (k, b) -> NaiveBf16.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), b.at("dgate"), b.at("dup"))));
         KernelCase inPlace = new KernelCase("swiGluBackward %s n=%d in place".formatted(type, n));
         gateAndUp(inPlace, type, n, "gate up");
-        cases.add(inPlace.in("dy", type, n).call((k, b) -> k.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), n, b.at("gate"), b.at("up"))));
+        cases.add(inPlace.in("dy", type, n).call((k, b) -> k.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), n, b.at("gate"), b.at("up")))
+                .naive(type, (k, b) -> NaiveBf16.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), b.at("gate"), b.at("up"))));
     }
 
     /** Gates of every size, whose exponentials overflow too; {@code written} names those that the call overwrites. */
     private static void gateAndUp(KernelCase c, DType type, int n, String written) {
-        double[] gate = KernelCase.normal(c.random(), n, 3);
+        double[] gate = KernelCase.random(c.random(), n, 3);
         for (int i = 13; i < n; i += 17) {
             gate[i] = -200 - i;
         }
         for (String name : List.of("gate", "up")) {
-            double[] values = name.equals("gate") ? gate : KernelCase.normal(c.random(), n, 1);
+            double[] values = name.equals("gate") ? gate : KernelCase.random(c.random(), n, 1);
             if (written.contains(name)) {
                 c.inOut(name, type, values);
             } else {

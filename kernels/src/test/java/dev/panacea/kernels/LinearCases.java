@@ -29,8 +29,8 @@ final class LinearCases {
 
         KernelCase loraNamed(String operation) {
             KernelCase c = named(operation);
-            c.in("a", DType.F32, KernelCase.normal(c.random(), (long) rank * k, 1 / Math.sqrt(k)));
-            return c.in("b", DType.F32, KernelCase.normal(c.random(), (long) n * rank, 1 / Math.sqrt(n + rank)));
+            c.in("a", DType.F32, KernelCase.random(c.random(), (long) rank * k, 1 / Math.sqrt(k)));
+            return c.in("b", DType.F32, KernelCase.random(c.random(), (long) n * rank, 1 / Math.sqrt(n + rank)));
         }
 
         Weight weight(KernelCase.Buffers b) {
@@ -116,7 +116,7 @@ final class LinearCases {
                 for (int n : new int[] {0, 1, 2, 31, 63, 64, 65, 127, 130, 1001, 4096, 4257, 70001}) {
                     int block = BLOCKS[n % BLOCKS.length];
                     KernelCase c = new KernelCase("quantize4 %s/%d %s n=%d".formatted(quant, block, type, n)).sameBits();
-                    double[] values = KernelCase.normal(c.random(), n, 0.02);
+                    double[] values = KernelCase.random(c.random(), n, 0.02);
                     for (int i = 0; i < n / 3; i++) {
                         values[i] = i % 70 == 0 ? 3e4 : i < 200 ? i % 2 == 0 ? 0.0 : -0.0 : values[i];
                     }

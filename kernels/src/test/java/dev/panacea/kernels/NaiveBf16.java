@@ -79,6 +79,21 @@ final class NaiveBf16 {
         }
     }
 
+    /** silu(gate) and dy * up are rounded in between. */
+    static void swiGluBackward(DeviceBuffer gate, DeviceBuffer up, DeviceBuffer dy, DeviceBuffer dgate, DeviceBuffer dup) {
+        double[] g = Elements.read(gate, (int) gate.length());
+        double[] u = Elements.read(up, g.length);
+        double[] d = Elements.read(dy, g.length);
+        for (int i = 0; i < g.length; i++) {
+            double sigma = 1 / (1 + Math.exp(-g[i]));
+            double silu = round(g[i] * sigma);
+            g[i] = round(d[i] * u[i]) * sigma * (1 + g[i] * (1 - sigma));
+            u[i] = d[i] * silu;
+        }
+        Elements.write(dgate, 0, g, false);
+        Elements.write(dup, 0, u, false);
+    }
+
     /** Scores, probabilities and results rounded; lse from the rounded scores. */
     static void attention(KernelCase.Buffers b, int[] sequences, AttentionShape shape) {
         new Attention(b, sequences, shape).run(false);

@@ -19,7 +19,7 @@ class ReferenceKernelsTest {
     private final Random random = new Random(5);
 
     private double[] random(int count) {
-        return values(f32(KernelCase.normal(random, count, 1)));
+        return values(f32(KernelCase.random(random, count, 1)));
     }
 
     @Test
