@@ -1,5 +1,6 @@
 package dev.panacea.benchmarks;
 
+import dev.panacea.data.Batches;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.DType;
@@ -72,7 +73,7 @@ public class TrainingStep {
     @Benchmark
     @OperationsPerInvocation(SEQUENCES * LENGTH)
     public double tokens() {
-        return step.run(List.of(batch), 1e-4).loss();
+        return step.run(new Batches.Step(List.of(batch)), 1e-4).loss();
     }
 
     @TearDown(Level.Trial)

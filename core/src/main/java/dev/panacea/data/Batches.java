@@ -1,34 +1,60 @@
 package dev.panacea.data;
 
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
-import java.util.SplittableRandom;
 
-/** The order in which examples are trained on. */
+/**
+ * The order of training: each epoch shuffled by seed and number, cut into micro-batches, and these into optimizer steps. Nothing is padded, as
+ * every kernel takes sequences of different lengths; nothing is left out, so the last micro-batch and the last step of an epoch may be smaller.
+ */
 public final class Batches {
-    private Batches() {}
+    private final List<TokenizedExample> examples;
+    private final int batchSize;
+    private final int accumulation;
+    private final long seed;
 
     /**
-     * The optimizer steps of one epoch: all examples in an order that depends on seed and epoch alone, cut into micro-batches, and these into
-     * steps; the last may be smaller.
-     *
-     * @return for each step its micro-batches
+     * @param batchSize sequences per micro-batch
+     * @param accumulation micro-batches per optimizer step
      */
-    public static List<List<List<TokenizedExample>>> epoch(List<TokenizedExample> examples, int batchSize, int accumulationSteps, long seed, int epoch) {
-        List<TokenizedExample> order = new ArrayList<>(examples);
-        // Fisher-Yates written out, since the order of Collections.shuffle is not promised to stay the same between Java versions.
-        SplittableRandom random = new SplittableRandom(seed * 1_000_003 + epoch);
-        for (int i = order.size() - 1; i > 0; i--) {
-            Collections.swap(order, i, random.nextInt(i + 1));
+    public Batches(List<TokenizedExample> examples, int batchSize, int accumulation, long seed) {
+        if (batchSize < 1 || accumulation < 1) {
+            throw new IllegalArgumentException("batch size and accumulation steps must be at least 1, not " + batchSize + " and " + accumulation);
         }
-        return cut(cut(order, batchSize), accumulationSteps);
+        this.examples = List.copyOf(examples);
+        this.batchSize = batchSize;
+        this.accumulation = accumulation;
+        this.seed = seed;
+    }
+
+    /** What one optimizer step sees. */
+    public record Step(List<List<TokenizedExample>> microBatches) {
+        /** All tokens, each once. */
+        public int tokens() {
+            return microBatches.stream().flatMap(List::stream).mapToInt(TokenizedExample::length).sum();
+        }
+
+        /** The tokens that the loss counts: what its sum is divided by. */
+        public int targetTokens() {
+            return microBatches.stream().flatMap(List::stream).mapToInt(TokenizedExample::targetTokens).sum();
+        }
+    }
+
+    public int stepsPerEpoch() {
+        return Math.ceilDiv(Math.ceilDiv(examples.size(), batchSize), accumulation);
+    }
+
+    /** The steps of an epoch, the first being 0. The same number always gives the same steps, so that training can be resumed. */
+    public List<Step> epoch(int number) {
+        List<TokenizedExample> order = new ArrayList<>(examples);
+        new SplitMix64(new SplitMix64(seed).next() + number).shuffle(order);
+        return cut(cut(order, batchSize), accumulation).stream().map(Step::new).toList();
     }
 
     private static <T> List<List<T>> cut(List<T> list, int size) {
         List<List<T>> parts = new ArrayList<>();
-        for (int from = 0; from < list.size(); from += size) {
-            parts.add(list.subList(from, Math.min(list.size(), from + size)));
+        for (int i = 0; i < list.size(); i += size) {
+            parts.add(List.copyOf(list.subList(i, Math.min(list.size(), i + size))));
         }
         return parts;
     }

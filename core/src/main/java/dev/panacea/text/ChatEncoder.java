@@ -78,9 +78,18 @@ public final class ChatEncoder {
      * @throws PanaceaException when there is no answer, or the template does not render the conversation as a continuation of its prompts
      */
     public TokenizedExample encode(List<Message> messages) {
+        return encode(messages, 0);
+    }
+
+    /**
+     * As {@link #encode(List)}, with only the answers from a message on as targets.
+     *
+     * @param firstTrained the index of the first message that may be trained
+     */
+    public TokenizedExample encode(List<Message> messages, int firstTrained) {
         Escaped e = escape(messages);
         String full = template.render(e.messages, false, options);
-        List<Span> spans = spans(e, full);
+        List<Span> spans = spans(e, full, firstTrained);
         int[] cuts = spans.stream().flatMapToInt(s -> IntStream.of(s.start, s.end)).toArray();
         List<int[]> ids = new ArrayList<>();
         List<int[]> labels = new ArrayList<>();
@@ -144,13 +153,13 @@ public final class ChatEncoder {
     /** The parts of the rendering of a conversation that are trained. */
     List<Span> spans(List<Message> messages) {
         Escaped e = escape(messages);
-        return spans(e, template.render(e.messages, false, options));
+        return spans(e, template.render(e.messages, false, options), 0);
     }
 
-    private List<Span> spans(Escaped e, String full) {
+    private List<Span> spans(Escaped e, String full, int firstTrained) {
         List<AddedTokens.Piece> pieces = added.split(full, e.character);
         List<Span> spans = new ArrayList<>();
-        for (int turn = 0; turn < e.messages.size(); turn++) {
+        for (int turn = firstTrained; turn < e.messages.size(); turn++) {
             if (!e.messages.get(turn).role().equals("assistant")) {
                 continue;
             }

@@ -1,6 +1,7 @@
 package dev.panacea.train;
 
 import dev.panacea.autograd.LinearCrossEntropy;
+import dev.panacea.data.Batches;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaModel;
@@ -32,15 +33,15 @@ public final class OptimizerStep {
      * @param loss before the update
      * @param gradNorm before clipping
      */
-    public record Outcome(double loss, double gradNorm, long tokens, long targetTokens) {}
+    public record Outcome(double loss, double gradNorm) {}
 
     /**
      * Gradients of all micro-batches, clipping, and the update.
      *
      * @throws PanaceaException if the loss is not a number: the update is not made then
      */
-    public Outcome run(List<List<TokenizedExample>> microBatches, double learningRate) {
-        Outcome o = gradients(microBatches);
+    public Outcome run(Batches.Step examples, double learningRate) {
+        Outcome o = gradients(examples);
         optimizer.step(learningRate, clipFactor(o.gradNorm()));
         return o;
     }
@@ -51,21 +52,14 @@ public final class OptimizerStep {
     }
 
     /** The first half of {@link #run}: gradients, not yet clipped, and no update. */
-    public Outcome gradients(List<List<TokenizedExample>> microBatches) {
-        long targets = 0;
-        long tokens = 0;
-        for (List<TokenizedExample> batch : microBatches) {
-            for (TokenizedExample e : batch) {
-                targets += e.targetTokens();
-                tokens += e.length();
-            }
-        }
+    public Outcome gradients(Batches.Step examples) {
+        int targets = examples.targetTokens();
         if (targets == 0) {
             throw new IllegalArgumentException("no example of this step has a target token");
         }
         parameters.clearGradients();
         double sum = 0;
-        for (List<TokenizedExample> batch : microBatches) {
+        for (List<TokenizedExample> batch : examples.microBatches()) {
             Targets t = Targets.of(batch);
             sum += LinearCrossEntropy.sum(model.losses(t.sequences(), t.rows(), t.ids(), 1f / targets, true));
         }
@@ -74,6 +68,6 @@ public final class OptimizerStep {
         if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
             throw new PanaceaException("the loss became " + loss + " with a gradient norm of " + norm + "; lower the learning rate, or look for odd rows in the data");
         }
-        return new Outcome(loss, norm, tokens, targets);
+        return new Outcome(loss, norm);
     }
 }

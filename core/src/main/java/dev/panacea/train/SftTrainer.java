@@ -8,7 +8,6 @@ import dev.panacea.optim.AdamW;
 import dev.panacea.optim.LrSchedule;
 import java.time.Duration;
 import java.util.ArrayList;
-import java.util.Iterator;
 import java.util.List;
 
 /**
@@ -31,19 +30,15 @@ public final class SftTrainer {
      *
      * @throws IllegalArgumentException if there are no examples
      */
-    public int totalSteps(int examples) {
-        if (examples == 0) {
+    public int totalSteps(List<TokenizedExample> examples) {
+        if (examples.isEmpty()) {
             throw new IllegalArgumentException("no examples to train on");
         }
-        if (config.maxSteps() > 0) {
-            return config.maxSteps();
-        }
-        return Math.max(1, (int) Math.ceil(config.numTrainEpochs() * stepsPerEpoch(examples) - 1e-9));
+        return config.maxSteps() > 0 ? config.maxSteps() : Math.max(1, (int) Math.ceil(config.numTrainEpochs() * batches(examples).stepsPerEpoch() - 1e-9));
     }
 
-    private int stepsPerEpoch(int examples) {
-        int perStep = config.perDeviceTrainBatchSize() * config.gradientAccumulationSteps();
-        return (examples + perStep - 1) / perStep;
+    private Batches batches(List<TokenizedExample> examples) {
+        return new Batches(examples, config.perDeviceTrainBatchSize(), config.gradientAccumulationSteps(), config.seed());
     }
 
     /**
@@ -53,8 +48,9 @@ public final class SftTrainer {
      * @throws dev.panacea.kernels.PanaceaException if the loss stops being a number
      */
     public TrainingResult train(List<TokenizedExample> examples, TrainingListener listener) {
-        int total = totalSteps(examples.size());
-        int perEpoch = stepsPerEpoch(examples.size());
+        int total = totalSteps(examples);
+        Batches batches = batches(examples);
+        int perEpoch = batches.stepsPerEpoch();
         LrSchedule schedule = new LrSchedule(config.lrSchedulerType(), config.learningRate(), (int) Math.ceil(config.warmupRatio() * total), total);
         List<StepReport> reports = new ArrayList<>();
         adapter.attachTo(model);
@@ -62,16 +58,17 @@ public final class SftTrainer {
             OptimizerStep step = new OptimizerStep(model, adapter.parameters(), optimizer, config.maxGradNorm());
             long start = System.nanoTime();
             long tokens = 0;
-            Iterator<List<List<TokenizedExample>>> epoch = List.<List<List<TokenizedExample>>>of().iterator();
+            List<Batches.Step> epoch = List.of();
             for (int s = 0; s < total; s++) {
-                if (!epoch.hasNext()) {
-                    epoch = Batches.epoch(examples, config.perDeviceTrainBatchSize(), config.gradientAccumulationSteps(), config.seed(), s / perEpoch).iterator();
+                if (s % perEpoch == 0) {
+                    epoch = batches.epoch(s / perEpoch);
                 }
-                OptimizerStep.Outcome o = step.run(epoch.next(), schedule.at(s));
-                tokens += o.tokens();
+                Batches.Step examplesOfStep = epoch.get(s % perEpoch);
+                OptimizerStep.Outcome o = step.run(examplesOfStep, schedule.at(s));
+                tokens += examplesOfStep.tokens();
                 double seconds = (System.nanoTime() - start) * 1e-9;
                 Duration remaining = Duration.ofMillis(Math.round(1000 * seconds / (s + 1) * (total - s - 1)));
-                StepReport report = new StepReport(s + 1, total, (s + 1.0) / perEpoch, o.loss(), o.gradNorm(), schedule.at(s), o.tokens(), o.targetTokens(), tokens / seconds,
+                StepReport report = new StepReport(s + 1, total, (s + 1.0) / perEpoch, o.loss(), o.gradNorm(), schedule.at(s), examplesOfStep.tokens(), examplesOfStep.targetTokens(), tokens / seconds,
                         remaining);
                 reports.add(report);
                 listener.onStep(report);

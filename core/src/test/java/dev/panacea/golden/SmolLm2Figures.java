@@ -44,7 +44,7 @@ final class SmolLm2Figures {
         JsonNode figures = new ObjectMapper().readTree(file.toFile());
         Path model;
         try {
-            model = new ModelLocator(System.getenv(), message -> {}, (file, done, total) -> {}).locate(ModelLocator.DEFAULT_MODEL).path();
+            model = new ModelLocator(System.getenv(), message -> {}, (name, done, total) -> {}).locate(ModelLocator.DEFAULT_MODEL).path();
         } catch (PanaceaException e) {
             return skipped("there is no model: " + e.getMessage());
         }
@@ -52,9 +52,9 @@ final class SmolLm2Figures {
             return skipped(model.getFileName() + " is another file than the one of the figures");
         }
         List<DynamicTest> tests = new ArrayList<>();
-        try (BpeTokenizer tokenizer = Tokenizers.open(model)) {
-            tests.addAll(TextCases.tokenizer(figures, tokenizer));
-        }
+        // Stays open: the tests run after this method has returned.
+        BpeTokenizer tokenizer = Tokenizers.open(model);
+        tests.addAll(TextCases.tokenizer(figures, tokenizer));
         for (GoldenTest.Backend b : backends) {
             tests.add(dynamicTest(b.name(), () -> {
                 try (Kernels kernels = b.open().get();

@@ -3,6 +3,7 @@ package dev.panacea.train;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.panacea.data.Batches;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.DType;
@@ -28,7 +29,7 @@ class OptimizerStepTest {
                 LoraAdapter adapter = TinyModel.adapter(model);
                 AdamW optimizer = new AdamW(kernels, adapter.parameters(), 0.9, 0.999, 1e-8, 0)) {
             adapter.attachTo(model);
-            OptimizerStep.Outcome o = new OptimizerStep(model, adapter.parameters(), optimizer, 0).gradients(microBatches);
+            OptimizerStep.Outcome o = new OptimizerStep(model, adapter.parameters(), optimizer, 0).gradients(new Batches.Step(microBatches));
             return new Result(o.loss(), o.gradNorm(), adapter.gradients());
         }
     }

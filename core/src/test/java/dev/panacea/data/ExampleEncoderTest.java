@@ -1,0 +1,103 @@
+package dev.panacea.data;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.panacea.kernels.PanaceaException;
+import dev.panacea.text.BpeTokenizer;
+import dev.panacea.text.ChatTemplate;
+import dev.panacea.text.GgufVocabulary;
+import dev.panacea.text.Message;
+import dev.panacea.text.TestVocabularies;
+import dev.panacea.text.Tokenizers;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Optional;
+import java.util.stream.IntStream;
+import org.junit.jupiter.api.Test;
+
+class ExampleEncoderTest {
+    private static final String CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+            + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    private final BpeTokenizer tokenizer = Tokenizers.fromGguf(TestVocabularies.bytes("smollm", Optional.of(CHATML), List.of("<s>", "<|im_start|>", "<|im_end|>")));
+    private final int end = tokenizer.eosToken().getAsInt();
+
+    private ExampleEncoder encoder(int max) {
+        return new ExampleEncoder(tokenizer, ChatTemplate.Options.NONE, max);
+    }
+
+    private String trained(TokenizedExample e) {
+        int[] ids = IntStream.range(1, e.length()).filter(t -> e.labels()[t] != TokenizedExample.IGNORED).map(t -> e.labels()[t]).toArray();
+        return tokenizer.decode(ids, false);
+    }
+
+    @Test
+    void textIsTrainedWholeAndEnds() {
+        TokenizedExample e = encoder(100).encode(new Example.Text("abc <|im_end|>"));
+        assertThat(tokenizer.decode(e.inputIds(), false)).isEqualTo("abc <|im_end|><|im_end|>");
+        assertThat(Arrays.stream(e.inputIds()).filter(i -> i == end).count()).isOne();
+        assertThat(e.labels()).isEqualTo(e.inputIds());
+        assertThat(e.targetTokens()).isEqualTo(e.length() - 1);
+    }
+
+    @Test
+    void ofACompletionOnlyTheAnswerIsTrained() {
+        TokenizedExample e = encoder(100).encode(new Example.PromptCompletion("ask: ", " it"));
+        assertThat(tokenizer.decode(e.inputIds(), false)).isEqualTo("ask:  it<|im_end|>");
+        assertThat(trained(e)).isEqualTo(" it<|im_end|>");
+        assertThat(encoder(100).encode(new Example.PromptCompletion("", "it")).targetTokens()).isEqualTo(2);
+    }
+
+    @Test
+    void bosWhereTheModelWantsIt() {
+        GgufVocabulary v = TestVocabularies.bytes("smollm", Optional.empty(), List.of("<s>", "</s>"));
+        GgufVocabulary adding = new GgufVocabulary(v.source(), v.model(), v.pre(), v.tokens(), v.merges(), v.tokenTypes(), v.bos(), v.eos(), v.endOfTurn(), Optional.of(true),
+                v.chatTemplate());
+        ExampleEncoder encoder = new ExampleEncoder(Tokenizers.fromGguf(adding), ChatTemplate.Options.NONE, 10);
+        int bos = v.bos().getAsInt();
+        assertThat(encoder.encode(new Example.Text("a")).inputIds()).containsExactly(bos, 'a', bos + 1);
+        assertThat(encoder.encode(new Example.Text("a")).labels()).containsExactly(TokenizedExample.IGNORED, 'a', bos + 1);
+        assertThatThrownBy(() -> encoder.encode(List.of(new Example.Conversation(List.of(Message.user("q"), Message.assistant("a"))))))
+                .isInstanceOf(PanaceaException.class).hasMessageContaining("example 1").hasMessageContaining("no chat template");
+    }
+
+    @Test
+    void onlyTheLastAnswerOfAPromptOfMessages() {
+        List<Message> messages = List.of(Message.user("q"), Message.assistant("one"), Message.user("r"), Message.assistant("two"));
+        assertThat(trained(encoder(100).encode(new Example.Conversation(messages)))).isEqualTo("one<|im_end|>two<|im_end|>");
+        assertThat(trained(encoder(100).encode(new Example.Conversation(messages, 2)))).isEqualTo("two<|im_end|>");
+        assertThatThrownBy(() -> new Example.Conversation(messages, 4)).isInstanceOf(IllegalArgumentException.class);
+    }
+
+    @Test
+    void truncation() {
+        Example fits = new Example.Conversation(List.of(Message.user("q"), Message.assistant("a")));
+        int length = encoder(100).encode(fits).length();
+        Example cut = new Example.Conversation(List.of(Message.user("q"), Message.assistant("a".repeat(50))));
+        Example gone = new Example.Conversation(List.of(Message.user("q".repeat(50)), Message.assistant("a")));
+        ExampleEncoder.Encoded encoded = encoder(length).encode(List.of(fits, cut, gone, fits));
+        assertThat(encoded.examples()).hasSize(3).allMatch(e -> e.length() == length);
+        EncodingReport report = encoded.report();
+        assertThat(List.of(report.rows(), report.dropped(), report.truncated())).containsExactly(4, 1, 2);
+        assertThat(report.tokens()).isEqualTo(3L * length);
+        assertThat(report.targetTokens()).isEqualTo(encoded.examples().stream().mapToLong(TokenizedExample::targetTokens).sum());
+        assertThat(report.trainedFraction()).isBetween(0.05, 0.5);
+        assertThat(report).hasToString("3 of 4 examples, " + 3 * length + " tokens, " + String.format("%.1f", 100 * report.trainedFraction()) + " % of them trained; 2 cut at "
+                + length + " tokens, 1 left out as no answer remained");
+        assertThatThrownBy(() -> encoder(length).encode(List.of(gone))).isInstanceOf(PanaceaException.class).hasMessageContaining("no token would be trained");
+        assertThatThrownBy(() -> encoder(1)).isInstanceOf(PanaceaException.class).hasMessageContaining("1");
+    }
+
+    @Test
+    void audit() {
+        TokenizedExample e = encoder(200).encode(new Example.Conversation(List.of(Message.user("q\u001B[31m"), Message.assistant("yes\n"))));
+        MaskAudit audit = MaskAudit.of(List.of(e), tokenizer, new int[] {end}, false);
+        assertThat(audit.sample()).isEqualTo("<|im_start|>user\nq\\u001b[31m<|im_end|>\n<|im_start|>assistant\n【yes\n<|im_end|>】\n");
+        assertThat(audit.endTokenTrained()).isTrue();
+        assertThat(MaskAudit.of(List.of(e), tokenizer, new int[] {end}, true).sample()).contains("\u001B[32myes\n<|im_end|>\u001B[0m");
+        TokenizedExample cut = new TokenizedExample(new int[] {'a', 'b'}, new int[] {TokenizedExample.IGNORED, 'b'});
+        assertThat(MaskAudit.of(List.of(cut), tokenizer, new int[] {end}, false)).isEqualTo(new MaskAudit(false, "a【b】"));
+        TokenizedExample longText = encoder(5000).encode(new Example.Text("x".repeat(2000)));
+        assertThat(MaskAudit.of(List.of(longText), tokenizer, new int[] {end}, false).sample()).contains("x … x").hasSizeLessThan(500);
+    }
+}

@@ -1,0 +1,70 @@
+package dev.panacea.examples;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import dev.panacea.generate.GenerationConfig;
+import dev.panacea.generate.Generator;
+import dev.panacea.io.PeftAdapter;
+import dev.panacea.kernels.Backends;
+import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.PanaceaException;
+import dev.panacea.llama.LlamaModel;
+import dev.panacea.llama.Quantization;
+import dev.panacea.lora.LoraAdapter;
+import dev.panacea.text.ChatEncoder;
+import dev.panacea.text.ChatTemplate;
+import dev.panacea.text.Message;
+import dev.panacea.text.Tokenizer;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.util.List;
+import java.util.Optional;
+
+/** Answers a question with an adapter that a run has left. */
+final class Chat {
+    static final int ANSWER_TOKENS = 400;
+
+    private Chat() {}
+
+    /**
+     * What is asked of.
+     *
+     * @param model empty for the one that the adapter was trained on
+     * @param quantization empty for that of the training
+     */
+    record Settings(Optional<String> model, OutputFolder output, Optional<Quantization> quantization, int answerTokens, long seed) {}
+
+    static void answer(Settings settings, String question, Console console) {
+        if (!Files.exists(settings.output().adapter().resolve("adapter_config.json"))) {
+            throw new PanaceaException("There is no adapter in " + settings.output().adapter() + ". Train one first: java -jar finetune-example.jar"
+                    + (settings.output().isDefault() ? "" : " --output " + settings.output()));
+        }
+        PeftAdapter trained = PeftAdapter.read(settings.output().adapter());
+        try (Kernels kernels = Backends.cpu();
+                BaseModel base = BaseModel.open(settings.model().or(() -> trained.config().baseModel()), console);
+                LlamaModel model = base.load(kernels, settings.quantization().orElseGet(() -> quantization(settings.output())));
+                LoraAdapter adapter = LoraAdapter.fromPeft(model, trained)) {
+            adapter.attachTo(model);
+            ChatEncoder chat = ChatEncoder.of(base.tokenizer(), ChatTemplate.Options.NONE);
+            int[] prompt = chat.encodePrompt(List.of(Message.user(question)));
+            Tokenizer.StreamDecoder decoder = base.tokenizer().streamDecoder(true);
+            console.line("");
+            new Generator(model).generate(prompt, GenerationConfig.greedy(settings.answerTokens()), chat.stopTokens(), id -> console.stream(Console.harmless(decoder.push(id))));
+            console.stream(Console.harmless(decoder.flush()));
+            console.endLine();
+        }
+    }
+
+    /** What the adapter's weights were trained on, by the metrics beside it; without these, NF4 as by default. */
+    private static Quantization quantization(OutputFolder output) {
+        if (!Files.isRegularFile(output.metrics())) {
+            return Quantization.NF4;
+        }
+        try {
+            JsonNode name = new JsonMapper().readTree(output.metrics().toFile()).path("settings").path("quantization");
+            return name.asText().equals("none") ? Quantization.NONE : Quantization.NF4;
+        } catch (IOException e) {
+            throw new PanaceaException("Cannot read " + output.metrics() + " to see what the adapter was trained with: " + e.getMessage() + ". Give --quantization", e);
+        }
+    }
+}

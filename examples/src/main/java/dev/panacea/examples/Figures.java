@@ -1,0 +1,67 @@
+package dev.panacea.examples;
+
+import java.time.Duration;
+import java.util.Locale;
+
+/** Numbers as a person reads them; always with a decimal point, whatever the machine's language. */
+final class Figures {
+    private Figures() {}
+
+    static String format(String pattern, Object... values) {
+        return String.format(Locale.ROOT, pattern, values);
+    }
+
+    /** 98 MB, 1.23 GB; decimal units, as disks and downloads are sold. */
+    static String bytes(long bytes) {
+        if (bytes < 1000) {
+            return bytes + " bytes";
+        }
+        double value = bytes;
+        String unit = "";
+        for (String next : new String[] {"kB", "MB", "GB", "TB"}) {
+            if (value < 999.5) {
+                break;
+            }
+            value /= 1000;
+            unit = next;
+        }
+        return format(value < 9.995 ? "%.2f %s" : value < 99.95 ? "%.1f %s" : "%.0f %s", value, unit);
+    }
+
+    /** 4.2 s, 1:05 min, 2:03:00 h. */
+    static String duration(Duration d) {
+        if (d.toMillis() < 59_950) {
+            return format("%.1f s", d.toMillis() / 1000.0);
+        }
+        return clock(d) + (rounded(d) < 3600 ? " min" : " h");
+    }
+
+    /** 0:07, 1:05, 2:03:00. */
+    static String clock(Duration d) {
+        long s = rounded(d);
+        return s < 3600 ? format("%d:%02d", s / 60, s % 60) : format("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
+    }
+
+    private static long rounded(Duration d) {
+        return Math.max(0, Math.round(d.toMillis() / 1000.0));
+    }
+
+    /** 12,345. */
+    static String count(long n) {
+        return format("%,d", n);
+    }
+
+    static String loss(double value) {
+        return format("%.3f", value);
+    }
+
+    /** Two decimals, or an exponent where that would say nothing. */
+    static String perplexity(double value) {
+        return value < 1e6 ? format("%,.2f", value) : format("%.2e", value);
+    }
+
+    /** A change with its sign. */
+    static String change(double value, int decimals) {
+        return format("%+." + decimals + "f", value);
+    }
+}

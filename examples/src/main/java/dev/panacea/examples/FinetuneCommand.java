@@ -1,0 +1,356 @@
+package dev.panacea.examples;
+
+import dev.panacea.kernels.PanaceaException;
+import dev.panacea.llama.Quantization;
+import dev.panacea.lora.LoraConfig;
+import dev.panacea.train.SftConfig;
+import java.io.PrintWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.Callable;
+import picocli.CommandLine;
+import picocli.CommandLine.ArgGroup;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/** The command line of finetune-example.jar: every value is checked here, or in {@link BadOption} when it takes the model to judge it. */
+@Command(
+        name = "finetune-example",
+        sortOptions = false,
+        sortSynopsis = false,
+        usageHelpWidth = 100,
+        abbreviateSynopsis = true,
+        customSynopsis = "java -jar finetune-example.jar [OPTIONS]",
+        descriptionHeading = "%n",
+        description = {
+            "Fine-tunes a Llama model with LoRA on this computer's CPU, and shows what that changed.",
+            "With no options: SmolLM2-135M-Instruct, 4-bit NF4 weights, bundled doctor-patient dialogues, a few minutes on two cores."
+        },
+        optionListHeading = "%n",
+        footerHeading = "%nExamples:%n",
+        footer = {
+            "  java -jar finetune-example.jar",
+            "  java -jar finetune-example.jar --data my-dialogues.jsonl --epochs 2 --output my-adapter",
+            "  java -jar finetune-example.jar --model models/Llama-3.2-1B-Instruct --rank 16 --max-steps 200",
+            "  java -jar finetune-example.jar --chat \"I have had a headache for three days.\"",
+            "",
+            "Exit codes: 0 done, 1 failed, 2 wrong option, 130 stopped with Ctrl-C."
+        })
+public final class FinetuneCommand implements Callable<Integer> {
+    private static final int FAILED = 1;
+    private static final int WRONG_OPTION = 2;
+    private static final Set<String> FOR_CHAT = Set.of("--chat", "--model", "--output", "--quantization", "--device", "--seed", "--answer-tokens", "--verbose");
+
+    private final Console console;
+
+    @Spec
+    private CommandSpec spec;
+
+    @ArgGroup(validate = false, heading = "Model%n")
+    private ModelOptions model = new ModelOptions();
+
+    @ArgGroup(validate = false, heading = "%nData%n")
+    private DataOptions data = new DataOptions();
+
+    @ArgGroup(validate = false, heading = "%nAdapter%n")
+    private AdapterOptions adapter = new AdapterOptions();
+
+    @ArgGroup(validate = false, heading = "%nTraining%n")
+    private TrainingOptions training = new TrainingOptions();
+
+    @ArgGroup(validate = false, heading = "%nResults%n")
+    private ResultOptions results = new ResultOptions();
+
+    @ArgGroup(validate = false, heading = "%nMore%n")
+    private OtherOptions other = new OtherOptions();
+
+    FinetuneCommand(Console console) {
+        this.console = console;
+    }
+
+    /** Options are strings here, so that one place says what is wrong with any of them. */
+    private static final class ModelOptions {
+        @Option(names = "--model", paramLabel = "PATH|NAME", description = "A .gguf file, a folder in Hugging Face's format, or a name on its hub (default: SmolLM2-135M-Instruct).")
+        private String model;
+
+        @Option(names = "--quantization", paramLabel = "nf4|none", defaultValue = "nf4",
+                description = "How the frozen weights are held: 4-bit NF4 with double quantization (QLoRA), or bf16 (default: ${DEFAULT-VALUE}).")
+        private String quantization;
+
+        @Option(names = "--device", paramLabel = "cpu", defaultValue = "cpu", description = "Where to compute (default: ${DEFAULT-VALUE}; this version has no other).")
+        private String device;
+    }
+
+    private static final class DataOptions {
+        @Option(names = "--data", paramLabel = "FILE",
+                description = "JSON Lines, JSON or CSV with messages, prompt + completion, Context + Response, Patient + Doctor, or text (default: the bundled dialogues).")
+        private String data;
+
+        @Option(names = "--eval-data", paramLabel = "FILE", description = "Data to measure with (default: a tenth of --data, chosen by --seed and not trained on).")
+        private String evalData;
+
+        @Option(names = "--max-seq-length", paramLabel = "TOKENS", defaultValue = "512", description = "Longer examples are cut (default: ${DEFAULT-VALUE}).")
+        private String maxSeqLength;
+    }
+
+    private static final class AdapterOptions {
+        @Option(names = "--rank", paramLabel = "R", defaultValue = "8", description = "Rank of the LoRA pairs (default: ${DEFAULT-VALUE}).")
+        private String rank;
+
+        @Option(names = "--alpha", paramLabel = "A", defaultValue = "16", description = "The update is scaled by alpha / rank (default: ${DEFAULT-VALUE}).")
+        private String alpha;
+
+        @Option(names = "--target-modules", paramLabel = "LIST", defaultValue = "all-linear",
+                description = "all-linear, or some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj (default: ${DEFAULT-VALUE}).")
+        private String targetModules;
+    }
+
+    private static final class TrainingOptions {
+        @Option(names = "--epochs", paramLabel = "N", description = "Passes over the data, with a fraction if you like (default: 1).")
+        private String epochs;
+
+        @Option(names = "--max-steps", paramLabel = "N", description = "Optimizer steps, instead of --epochs.")
+        private String maxSteps;
+
+        @Option(names = "--learning-rate", paramLabel = "RATE", defaultValue = "5e-4", description = "Peak of the cosine schedule (default: ${DEFAULT-VALUE}).")
+        private String learningRate;
+
+        @Option(names = "--batch-size", paramLabel = "N", defaultValue = "4", description = "Examples computed together (default: ${DEFAULT-VALUE}).")
+        private String batchSize;
+
+        @Option(names = "--gradient-accumulation-steps", paramLabel = "N", defaultValue = "2", description = "Batches per optimizer step (default: ${DEFAULT-VALUE}).")
+        private String accumulation;
+
+        @Option(names = "--seed", paramLabel = "N", defaultValue = "42", description = "Same seed, same machine: same result (default: ${DEFAULT-VALUE}).")
+        private String seed;
+    }
+
+    private static final class ResultOptions {
+        @Option(names = "--output", paramLabel = "FOLDER", defaultValue = OutputFolder.DEFAULT,
+                description = "Gets adapter/, metrics.json and report.html; an earlier run's are replaced (default: ${DEFAULT-VALUE}).")
+        private String output;
+
+        @Option(names = "--answers", paramLabel = "N", defaultValue = "16", description = "Held-out questions answered before and after, for BLEU (default: ${DEFAULT-VALUE}; 0: none).")
+        private String answers;
+
+        @Option(names = "--answer-tokens", paramLabel = "N", defaultValue = "128", description = "Longest answer, in tokens (default: ${DEFAULT-VALUE}; with --chat: 400).")
+        private String answerTokens;
+
+        @Option(names = "--chat", paramLabel = "QUESTION", description = "Answers with the adapter that a run left in --output, and does nothing else.")
+        private String chat;
+    }
+
+    private static final class OtherOptions {
+        @Option(names = "--verbose", description = "Log messages, and the place in the program where an error arose.")
+        private boolean verbose;
+
+        @Option(names = {"-h", "--help"}, usageHelp = true, description = "This text.")
+        private boolean help;
+
+        @Option(names = {"-V", "--version"}, versionHelp = true, description = "Versions of Panacea, its kernels on this machine, and Java.")
+        private boolean version;
+    }
+
+    /** Runs a command line to its end, errors told to the console. */
+    static int run(Console console, String... args) {
+        CommandLine commandLine = new CommandLine(new FinetuneCommand(console));
+        commandLine.getCommandSpec().versionProvider(() -> Versions.lines().toArray(String[]::new));
+        commandLine.setOut(new PrintWriter(console.out(), true));
+        commandLine.setErr(new PrintWriter(console.err(), true));
+        commandLine.setColorScheme(CommandLine.Help.defaultColorScheme(console.colour() ? CommandLine.Help.Ansi.ON : CommandLine.Help.Ansi.OFF));
+        commandLine.setParameterExceptionHandler((e, a) -> {
+            console.error(e.getMessage().lines().findFirst().orElse("wrong command line") + ". See --help.");
+            return WRONG_OPTION;
+        });
+        commandLine.setExecutionExceptionHandler((e, c, parsed) -> failed(console, e, parsed.hasMatchedOption("--verbose")));
+        return commandLine.execute(args);
+    }
+
+    private static int failed(Console console, Exception e, boolean verbose) {
+        boolean expected = e instanceof PanaceaException;
+        console.error(expected ? e.getMessage() : "This should not have happened: " + e + ". Please report it, with what --verbose prints.");
+        if (verbose || System.getenv("PANACEA_DEBUG") != null) {
+            e.printStackTrace(console.err());
+        }
+        return e instanceof BadOption ? WRONG_OPTION : FAILED;
+    }
+
+    @Override
+    public Integer call() {
+        if (other.verbose) {
+            System.setProperty("org.slf4j.simpleLogger.defaultLogLevel", "info");
+        }
+        checkDevice();
+        FinetuneSettings settings = settings();
+        if (results.chat == null) {
+            new FinetunePipeline(settings, console).run();
+        } else {
+            refuseWithChat();
+            Chat.answer(chatSettings(settings), results.chat, console);
+        }
+        return 0;
+    }
+
+    private FinetuneSettings settings() {
+        if (training.epochs != null && training.maxSteps != null) {
+            throw wrong("--epochs", training.epochs, "not together with --max-steps " + training.maxSteps + "; give one of them");
+        }
+        SftConfig sft = SftConfig.builder()
+                .numTrainEpochs(training.epochs == null ? 1 : real("--epochs", training.epochs, 1e-6, 10_000))
+                .maxSteps(training.maxSteps == null ? 0 : whole("--max-steps", training.maxSteps, 1, 100_000_000))
+                .learningRate(real("--learning-rate", training.learningRate, 1e-12, 1))
+                .perDeviceTrainBatchSize(whole("--batch-size", training.batchSize, 1, 4096))
+                .gradientAccumulationSteps(whole("--gradient-accumulation-steps", training.accumulation, 1, 4096))
+                .maxSeqLength(whole("--max-seq-length", data.maxSeqLength, 8, 1 << 20))
+                .seed(seed())
+                .build();
+        LoraConfig lora = new LoraConfig(whole("--rank", adapter.rank, 1, 1 << 16), real("--alpha", adapter.alpha, 1e-6, 1e6), targetModules(), false);
+        int answerTokens = whole("--answer-tokens", results.answerTokens, 1, 1 << 16);
+        return new FinetuneSettings(modelName(), file("--data", data.data), file("--eval-data", data.evalData), output(), lora, quantization(), sft,
+                whole("--answers", results.answers, 0, 100_000), answerTokens);
+    }
+
+    private Chat.Settings chatSettings(FinetuneSettings s) {
+        boolean tokensGiven = given("--answer-tokens");
+        return new Chat.Settings(s.model(), s.output(), given("--quantization") ? Optional.of(s.quantization()) : Optional.empty(), tokensGiven ? s.answerTokens() : Chat.ANSWER_TOKENS,
+                s.training().seed());
+    }
+
+    private boolean given(String option) {
+        return spec.commandLine().getParseResult().hasMatchedOption(option);
+    }
+
+    private void refuseWithChat() {
+        spec.commandLine().getParseResult().matchedOptions().stream().map(o -> o.longestName()).filter(name -> !FOR_CHAT.contains(name)).findFirst().ifPresent(name -> {
+            throw new ParameterException(spec.commandLine(), name + " has no effect with --chat; leave it out");
+        });
+        if (results.chat.isBlank()) {
+            throw wrong("--chat", "\"" + results.chat + "\"", "a question is needed");
+        }
+    }
+
+    // ---- one check per kind of value ---------------------------------------------------------------------------------
+
+    private Optional<String> modelName() {
+        if (model.model != null && model.model.isBlank()) {
+            throw wrong("--model", "\"\"", "a .gguf file, a folder or a name on the Hugging Face Hub is needed");
+        }
+        return Optional.ofNullable(model.model);
+    }
+
+    private void checkDevice() {
+        switch (model.device.toLowerCase(Locale.ROOT)) {
+            case "cpu" -> { }
+            case "cuda", "gpu" -> throw wrong("--device", model.device, "GPUs are not supported in this version; use cpu");
+            default -> throw wrong("--device", model.device, "cpu is needed");
+        }
+    }
+
+    private Quantization quantization() {
+        return switch (model.quantization.toLowerCase(Locale.ROOT)) {
+            case "nf4" -> Quantization.NF4;
+            case "none" -> Quantization.NONE;
+            default -> throw wrong("--quantization", model.quantization, "nf4 or none is needed");
+        };
+    }
+
+    private List<String> targetModules() {
+        if (adapter.targetModules.equals("all-linear")) {
+            return LoraConfig.ALL_LINEAR;
+        }
+        Set<String> modules = new LinkedHashSet<>(Arrays.stream(adapter.targetModules.split(",", -1)).map(String::strip).toList());
+        for (String m : modules) {
+            if (!LoraConfig.ALL_LINEAR.contains(m)) {
+                throw wrong("--target-modules", adapter.targetModules, "\"" + m + "\" is not a linear layer of a Llama; all-linear, or some of "
+                        + String.join(",", LoraConfig.ALL_LINEAR) + " is needed");
+            }
+        }
+        return List.copyOf(modules);
+    }
+
+    private OutputFolder output() {
+        if (results.output.isBlank()) {
+            throw wrong("--output", "\"\"", "the name of a folder is needed");
+        }
+        return new OutputFolder(path("--output", results.output));
+    }
+
+    private Optional<Path> file(String option, String value) {
+        if (value == null) {
+            return Optional.empty();
+        }
+        Path file = path(option, value);
+        if (!Files.exists(file)) {
+            throw wrong(option, value, "there is no such file");
+        }
+        if (!Files.isRegularFile(file)) {
+            throw wrong(option, value, "this is a folder; a JSON Lines, JSON or CSV file is needed");
+        }
+        if (!Files.isReadable(file)) {
+            throw wrong(option, value, "no permission to read it");
+        }
+        return Optional.of(file);
+    }
+
+    private Path path(String option, String value) {
+        try {
+            return Path.of(value);
+        } catch (java.nio.file.InvalidPathException e) {
+            throw wrong(option, value, "this cannot be the name of a file (" + e.getReason() + ")");
+        }
+    }
+
+    private int whole(String option, String value, int least, int most) {
+        try {
+            int n = Integer.parseInt(value.strip());
+            if (n >= least && n <= most) {
+                return n;
+            }
+        } catch (NumberFormatException e) {
+            throw wrong(option, value, wholeNeeded(least, most));
+        }
+        throw wrong(option, value, wholeNeeded(least, most));
+    }
+
+    private static String wholeNeeded(int least, int most) {
+        return "a whole number from " + least + " to " + most + " is needed";
+    }
+
+    private double real(String option, String value, double least, double most) {
+        String needed = "a number from " + plain(least) + " to " + plain(most) + " is needed";
+        try {
+            double x = Double.parseDouble(value.strip());
+            if (x >= least && x <= most) {
+                return x;
+            }
+        } catch (NumberFormatException e) {
+            throw wrong(option, value, needed);
+        }
+        throw wrong(option, value, needed);
+    }
+
+    private static String plain(double x) {
+        return x == Math.rint(x) ? Long.toString((long) x) : Double.toString(x).toLowerCase(Locale.ROOT);
+    }
+
+    private long seed() {
+        try {
+            return Long.parseLong(training.seed.strip());
+        } catch (NumberFormatException e) {
+            throw wrong("--seed", training.seed, "a whole number is needed");
+        }
+    }
+
+    private ParameterException wrong(String option, String value, String problem) {
+        return new ParameterException(spec.commandLine(), option + " " + value + ": " + problem);
+    }
+}

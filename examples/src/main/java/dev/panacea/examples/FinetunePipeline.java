@@ -1,0 +1,190 @@
+package dev.panacea.examples;
+
+import dev.panacea.data.MaskAudit;
+import dev.panacea.io.AtomicFiles;
+import dev.panacea.io.ByteCount;
+import dev.panacea.kernels.Backends;
+import dev.panacea.kernels.Kernels;
+import dev.panacea.llama.LlamaConfig;
+import dev.panacea.llama.LlamaModel;
+import dev.panacea.llama.Quantization;
+import dev.panacea.lora.LoraAdapter;
+import dev.panacea.lora.LoraConfig;
+import dev.panacea.train.AdapterCheck;
+import dev.panacea.train.SftConfig;
+import dev.panacea.train.SftTrainer;
+import dev.panacea.train.TrainingResult;
+import java.time.Instant;
+import java.util.List;
+import java.util.Optional;
+import java.util.stream.IntStream;
+
+/** The whole job, from settings to a tuned adapter with the proof that it helped. {@link #run} is its table of contents. */
+final class FinetunePipeline {
+    private final FinetuneSettings settings;
+    private final Console console;
+    private final PhaseClock clock = new PhaseClock();
+    private final PeakMemory memory = new PeakMemory();
+    private final TrainingProgress progress;
+    private final Instant started = Instant.now();
+    private volatile boolean adapterSaved;
+
+    FinetunePipeline(FinetuneSettings settings, Console console) {
+        this.settings = settings;
+        this.console = console;
+        this.progress = new TrainingProgress(console);
+    }
+
+    /** Runs everything; what a user can act on comes as {@link dev.panacea.kernels.PanaceaException}. */
+    void run() {
+        boolean replaces = settings.output().prepare();
+        try (Interruption interruption = new Interruption(console, this::farewell); Kernels kernels = clock.time("start", Backends::cpu)) {
+            introduce(kernels, replaces);
+            try (BaseModel base = findModel()) {
+                RunData data = readData(base);
+
+                console.heading("Before training");
+                Optional<Measurement> asLoaded = settings.quantization() == Quantization.NONE ? Optional.empty() : Optional.of(measureAsLoaded(kernels, base, data));
+                try (LlamaModel model = load(kernels, base, settings.quantization()); LoraAdapter adapter = LoraAdapter.create(model, settings.lora(), settings.training().seed())) {
+                    Measurement before = measure(model, base, data, "before");
+                    asLoaded.ifPresent(a -> console.line("So quantization to 4 bits costs " + Figures.change(before.score().loss().loss() - a.score().loss().loss(), 3) + " in loss"));
+
+                    TrainingResult training = train(model, adapter, data);
+                    save(interruption, base, model, adapter, data);
+
+                    console.heading("After training");
+                    Measurement after = measure(model, base, data, "after");
+
+                    RunRecord run = new RunRecord(started, settings, about(base, model), about(data), adapter.parameterCount(), asLoaded.orElse(before).score(), before.score(),
+                            after.score(), training, samples(data, before, after), memory.bytes(), clock.phases(), RunRecord.Machine.of(kernels));
+                    interruption.writing(() -> write(run));
+                    Summary.print(run, console);
+                }
+            }
+        }
+    }
+
+    // ---- model and data ----------------------------------------------------------------------------------------------
+
+    private void introduce(Kernels kernels, boolean replaces) {
+        console.doing(console.bold("Panacea " + Versions.panacea()) + " on " + kernels.description() + ", Java " + Runtime.version().feature());
+        console.endLine();
+        if (replaces) {
+            console.line("The results of an earlier run in " + settings.output() + " will be replaced when this one has its own");
+        }
+    }
+
+    private BaseModel findModel() {
+        console.heading("Model");
+        BaseModel base = clock.time("find_model", () -> BaseModel.open(settings.model(), console));
+        LlamaConfig c = base.config();
+        console.line(Figures.format("Llama with %d layers, hidden size %,d, %d heads (%d for keys and values), vocabulary %,d", c.numHiddenLayers(), c.hiddenSize(),
+                c.numAttentionHeads(), c.numKeyValueHeads(), c.vocabSize()));
+        boolean fits = false;
+        try {
+            ModelLimits.check(settings, c);
+            fits = true;
+        } finally {
+            if (!fits) {
+                base.close();
+            }
+        }
+        return base;
+    }
+
+    private RunData readData(BaseModel base) {
+        console.heading("Data");
+        RunData data = clock.time("read_data", () -> RunData.load(settings, base));
+        console.line("To train on: " + data.source());
+        console.line("  " + data.report());
+        console.line("Held out:    " + data.heldOutSource());
+        console.line("  " + data.heldOutReport());
+        MaskAudit audit = data.audit(base.tokenizer(), console.colour());
+        console.line("The first example, what is trained " + (console.colour() ? console.good("in green") : "in brackets") + ":");
+        console.paragraph(audit.sample(), "    ");
+        if (!audit.endTokenTrained()) {
+            console.line("Note: no example contains the end of an answer within --max-seq-length, so the model will not learn where to stop");
+        }
+        return data;
+    }
+
+    private LlamaModel load(Kernels kernels, BaseModel base, Quantization quantization) {
+        boolean nf4 = quantization == Quantization.NF4;
+        console.doing(nf4 ? "Quantizing the linear layers to NF4 with double quantization" : "Loading the weights in bf16");
+        LlamaModel model = clock.time(nf4 ? "quantize" : "load", () -> base.load(kernels, quantization));
+        console.done(ByteCount.text(model.weightBytes()) + " in memory");
+        return model;
+    }
+
+    // ---- measuring ---------------------------------------------------------------------------------------------------
+
+    /** What the weights can do in the precision of their file, before anything is lost to quantization. */
+    private Measurement measureAsLoaded(Kernels kernels, BaseModel base, RunData data) {
+        try (LlamaModel model = load(kernels, base, Quantization.NONE)) {
+            return measure(model, base, data, "as_loaded");
+        }
+    }
+
+    private Measurement measure(LlamaModel model, BaseModel base, RunData data, String when) {
+        Measurement m = new Measuring(model, base.tokenizer(), console, clock).measure(data, settings, when);
+        memory.sample();
+        return m;
+    }
+
+    // ---- training ----------------------------------------------------------------------------------------------------
+
+    private TrainingResult train(LlamaModel model, LoraAdapter adapter, RunData data) {
+        SftConfig sft = settings.training();
+        LoraConfig lora = settings.lora();
+        SftTrainer trainer = new SftTrainer(model, adapter, sft);
+        console.heading("Training");
+        console.line(Figures.format("LoRA of rank %d on %s: %,d trained parameters", lora.r(), lora.targetModules().size() == LoraConfig.ALL_LINEAR.size() ? "all linear layers"
+                : String.join(", ", lora.targetModules()), adapter.parameterCount()));
+        console.line(Figures.format("%,d steps of %d × %d examples, learning rate %.1e on a cosine", trainer.totalSteps(data.training()), sft.perDeviceTrainBatchSize(),
+                sft.gradientAccumulationSteps(), sft.learningRate()));
+        TrainingResult result = clock.time("train", () -> trainer.train(data.training(), progress));
+        memory.sample();
+        console.endLine();
+        console.line(Figures.format("%,d tokens in %s: %.0f tokens/s", result.tokens(), Figures.duration(result.duration()), result.tokensPerSecond()));
+        return result;
+    }
+
+    private void save(Interruption interruption, BaseModel base, LlamaModel model, LoraAdapter adapter, RunData data) {
+        console.doing("Saving the adapter");
+        clock.time("save", () -> {
+            interruption.writing(() -> {
+                settings.output().forgetEarlierReports();
+                adapter.toPeft(base.reference()).write(settings.output().adapter());
+                adapterSaved = true;
+            });
+            return AdapterCheck.reload(model, adapter, settings.output().adapter(), data.heldOut().getFirst().inputIds());
+        });
+        console.done(settings.output().adapter() + ", read back: the same logits");
+    }
+
+    // ---- results -----------------------------------------------------------------------------------------------------
+
+    private RunRecord.Model about(BaseModel base, LlamaModel model) {
+        return new RunRecord.Model(base.name(), base.origin(), base.description(), model.weightBytes());
+    }
+
+    private static RunRecord.Data about(RunData data) {
+        return new RunRecord.Data(data.source(), data.heldOutSource(), data.training().size(), data.heldOut().size(), data.report().trainedFraction());
+    }
+
+    private static List<RunRecord.Sample> samples(RunData data, Measurement before, Measurement after) {
+        return IntStream.range(0, Math.min(RunData.SAMPLES, data.questions().size())).mapToObj(i -> new RunRecord.Sample(data.questions().get(i).text(),
+                data.questions().get(i).reference(), before.answers().get(i), after.answers().get(i))).toList();
+    }
+
+    private void write(RunRecord run) {
+        AtomicFiles.writeString(settings.output().metrics(), MetricsFile.json(run));
+        AtomicFiles.writeString(settings.output().report(), ReportFile.html(run));
+    }
+
+    private String farewell() {
+        String steps = progress.lastStep() == 0 ? "" : " " + progress.lastStep() + " training steps are lost.";
+        return adapterSaved ? "The trained adapter is in " + settings.output().adapter() + "; metrics.json and report.html were not written."
+                : "Nothing was written" + (steps.isEmpty() ? "." : ";" + steps);
+    }
+}

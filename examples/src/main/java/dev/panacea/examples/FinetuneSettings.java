@@ -1,0 +1,27 @@
+package dev.panacea.examples;
+
+import dev.panacea.llama.Quantization;
+import dev.panacea.lora.LoraConfig;
+import dev.panacea.train.SftConfig;
+import java.nio.file.Path;
+import java.util.Optional;
+
+/**
+ * All choices of a run, checked one by one; what depends on the model is checked when the model is known.
+ *
+ * @param model a path or a name on the hub; empty for the default model
+ * @param data empty for the bundled dialogues
+ * @param evalData empty to hold a tenth of {@code data} out
+ * @param answers held-out questions that the model answers for BLEU; 0 for none
+ * @param answerTokens most new tokens of such an answer
+ */
+record FinetuneSettings(
+        Optional<String> model,
+        Optional<Path> data,
+        Optional<Path> evalData,
+        OutputFolder output,
+        LoraConfig lora,
+        Quantization quantization,
+        SftConfig training,
+        int answers,
+        int answerTokens) {}

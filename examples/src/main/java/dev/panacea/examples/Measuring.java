@@ -1,0 +1,47 @@
+package dev.panacea.examples;
+
+import dev.panacea.eval.Bleu;
+import dev.panacea.eval.HeldOutLoss;
+import dev.panacea.eval.LossEvaluator;
+import dev.panacea.generate.GenerationConfig;
+import dev.panacea.generate.Generator;
+import dev.panacea.llama.LlamaModel;
+import dev.panacea.text.BpeTokenizer;
+import java.util.List;
+import java.util.OptionalDouble;
+
+/** Measures a model on the held-out data: loss of the answers there, and BLEU of its own answers against them. */
+final class Measuring {
+    private final LlamaModel model;
+    private final BpeTokenizer tokenizer;
+    private final Console console;
+    private final PhaseClock clock;
+
+    Measuring(LlamaModel model, BpeTokenizer tokenizer, Console console, PhaseClock clock) {
+        this.model = model;
+        this.tokenizer = tokenizer;
+        this.console = console;
+        this.clock = clock;
+    }
+
+    /** @param when for the names of the phases, such as {@code before} */
+    Measurement measure(RunData data, FinetuneSettings settings, String when) {
+        console.doing("Held-out loss");
+        HeldOutLoss loss = clock.time("evaluate_" + when, () -> LossEvaluator.evaluate(model, data.heldOut()));
+        console.done(Figures.loss(loss.loss()) + ", perplexity " + Figures.perplexity(loss.perplexity()));
+        if (data.questions().isEmpty()) {
+            return new Measurement(new RunRecord.Score(loss, OptionalDouble.empty()), List.of());
+        }
+        console.doing("Answering " + data.questions().size() + " held-out questions");
+        List<String> answers = clock.time("answer_" + when, () -> answers(data.questions(), settings));
+        double bleu = Bleu.corpus(answers, List.of(data.questions().stream().map(Question::reference).toList())).score();
+        console.done(Figures.format("BLEU %.2f", bleu));
+        return new Measurement(new RunRecord.Score(loss, OptionalDouble.of(bleu)), answers);
+    }
+
+    private List<String> answers(List<Question> questions, FinetuneSettings settings) {
+        List<int[]> answers = new Generator(model).generate(questions.stream().map(Question::prompt).toList(), GenerationConfig.greedy(settings.answerTokens()),
+                questions.getFirst().stopTokens());
+        return answers.stream().map(ids -> tokenizer.decode(ids, true).strip()).toList();
+    }
+}

@@ -1,0 +1,222 @@
+package dev.panacea.examples;
+
+import dev.panacea.io.ByteCount;
+import dev.panacea.llama.Quantization;
+import dev.panacea.train.SftConfig;
+import java.time.Duration;
+import java.time.ZoneOffset;
+import java.time.format.DateTimeFormatter;
+import java.util.Locale;
+import java.util.Map;
+import java.util.OptionalDouble;
+
+/** A run as one page for people: report.html, which needs nothing beside itself. Every text from outside is escaped. */
+final class ReportFile {
+    private static final DateTimeFormatter DATE = DateTimeFormatter.ofPattern("d MMMM yyyy, HH:mm 'UTC'", Locale.ENGLISH).withZone(ZoneOffset.UTC);
+    private static final String NONE = "–";
+
+    private final RunRecord run;
+    private final StringBuilder html = new StringBuilder();
+
+    private ReportFile(RunRecord run) {
+        this.run = run;
+    }
+
+    static String html(RunRecord run) {
+        return new ReportFile(run).page();
+    }
+
+    static String escape(String text) {
+        StringBuilder s = new StringBuilder(text.length() + 16);
+        text.codePoints().forEach(c -> {
+            switch (c) {
+                case '&' -> s.append("&amp;");
+                case '<' -> s.append("&lt;");
+                case '>' -> s.append("&gt;");
+                case '"' -> s.append("&quot;");
+                case '\'' -> s.append("&#39;");
+                // Control characters have no place in HTML, not even as references.
+                default -> s.appendCodePoint(c < ' ' && c != '\n' && c != '\t' || c >= 0xD800 && c <= 0xDFFF || c == 0x7F ? 0xFFFD : c);
+            }
+        });
+        return s.toString();
+    }
+
+    private String page() {
+        html.append("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Fine-tuning of ")
+                .append(escape(run.model().name())).append("</title>\n<style>\n").append(STYLE).append("</style>\n</head>\n<body>\n<main>\n");
+        header();
+        tiles();
+        chart();
+        comparison();
+        samples();
+        details();
+        html.append("<footer>Made by Panacea ").append(escape(run.machine().version()))
+                .append(". The same figures, and those of every step, are in metrics.json beside this page.</footer>\n</main>\n</body>\n</html>\n");
+        return html.toString();
+    }
+
+    private void header() {
+        html.append("<header>\n<h1>Fine-tuning of ").append(escape(run.model().name())).append("</h1>\n<p>").append(escape(DATE.format(run.started()))).append(" · ")
+                .append(Figures.count(run.data().trainingExamples())).append(" examples from ").append(escape(run.data().source())).append(" · LoRA rank ")
+                .append(run.settings().lora().r()).append(", ").append(Figures.count(run.adapterParameters())).append(" trained parameters</p>\n</header>\n");
+    }
+
+    private void tiles() {
+        html.append("<section class=\"tiles\">\n");
+        double before = run.before().loss().loss();
+        double after = run.after().loss().loss();
+        tile("Held-out loss", Figures.loss(after), Figures.change(after - before, 3) + " from " + Figures.loss(before));
+        tile("Perplexity", Figures.perplexity(run.after().loss().perplexity()), "from " + Figures.perplexity(run.before().loss().perplexity()));
+        tile("BLEU", bleu(run.after().bleu()), run.before().bleu().isPresent() ? "from " + bleu(run.before().bleu()) : "not measured");
+        tile("Training speed", Figures.format("%.0f", run.training().tokensPerSecond()), "tokens per second");
+        tile("Peak memory", run.peakResidentBytes().isPresent() ? ByteCount.text(run.peakResidentBytes().getAsLong()) : NONE, "resident, whole process");
+        tile("Time", Figures.clock(run.total()), "of it training " + Figures.clock(run.training().duration()));
+        html.append("</section>\n");
+    }
+
+    private void tile(String name, String value, String note) {
+        html.append("<div class=\"tile\"><div class=\"name\">").append(name).append("</div><div class=\"value\">").append(escape(value)).append("</div><div class=\"note\">")
+                .append(escape(note)).append("</div></div>\n");
+    }
+
+    private void chart() {
+        html.append("<section class=\"card\">\n<h2>Training loss</h2>\n<p class=\"legend\"><span class=\"key smooth\"></span>loss, smoothed <span class=\"key raw\"></span>loss of each step ")
+                .append("<span class=\"key rate\"></span>learning rate (right axis)</p>\n").append(LossChart.svg(run.training().steps())).append("</section>\n");
+    }
+
+    private void comparison() {
+        boolean quantized = run.settings().quantization() == Quantization.NF4;
+        html.append("<section class=\"card\">\n<h2>Before and after</h2>\n<div class=\"scroll\"><table class=\"numbers\">\n<thead><tr><th>On held-out data</th><th>Loss</th>")
+                .append("<th>Perplexity</th><th>BLEU</th><th>Target tokens</th></tr></thead>\n<tbody>\n");
+        if (quantized) {
+            score("Weights as loaded", run.asLoaded(), "");
+        }
+        score(quantized ? "Quantized to NF4, before training" : "Before training", run.before(), "");
+        score("After training", run.after(), " class=\"after\"");
+        html.append("</tbody></table></div>\n<p class=\"note\">");
+        if (quantized) {
+            html.append("Quantization to 4 bits cost ").append(Figures.change(run.before().loss().loss() - run.asLoaded().loss().loss(), 3)).append(" in loss; training changed it by ")
+                    .append(Figures.change(run.after().loss().loss() - run.before().loss().loss(), 3)).append(". ");
+        }
+        html.append("Loss is the mean negative log-likelihood per token of the answers, in nats; BLEU is sacreBLEU's, of greedy answers of at most ")
+                .append(run.settings().answerTokens()).append(" tokens. Held-out data: ").append(escape(run.data().heldOutSource())).append(", ")
+                .append(Figures.count(run.data().heldOutExamples())).append(" examples.</p>\n</section>\n");
+    }
+
+    private void score(String name, RunRecord.Score s, String attributes) {
+        html.append("<tr").append(attributes).append("><td>").append(name).append("</td><td>").append(Figures.loss(s.loss().loss())).append("</td><td>")
+                .append(Figures.perplexity(s.loss().perplexity())).append("</td><td>").append(bleu(s.bleu())).append("</td><td>").append(Figures.count(s.loss().targetTokens()))
+                .append("</td></tr>\n");
+    }
+
+    private static String bleu(OptionalDouble bleu) {
+        return bleu.isPresent() ? Figures.format("%.2f", bleu.getAsDouble()) : NONE;
+    }
+
+    private void samples() {
+        if (run.samples().isEmpty()) {
+            return;
+        }
+        html.append("<section class=\"card\">\n<h2>Answers to held-out questions</h2>\n");
+        for (RunRecord.Sample s : run.samples()) {
+            html.append("<article>\n<p class=\"question\">").append(escape(s.question())).append("</p>\n<div class=\"answers\">\n");
+            answer("Before", s.before());
+            answer("After", s.after());
+            answer("In the data", s.reference());
+            html.append("</div>\n</article>\n");
+        }
+        html.append("</section>\n");
+    }
+
+    private void answer(String name, String text) {
+        html.append("<div><h3>").append(name).append("</h3><p>").append(escape(text)).append("</p></div>\n");
+    }
+
+    private void details() {
+        FinetuneSettings s = run.settings();
+        SftConfig t = s.training();
+        html.append("<section class=\"card\">\n<h2>Settings and machine</h2>\n<div class=\"columns\">\n<table>\n");
+        row("Model", run.model().description());
+        row("Model from", run.model().origin());
+        row("Weights in memory", ByteCount.text(run.model().weightBytes()) + (s.quantization() == Quantization.NF4 ? ", linear layers in NF4 with double quantization" : ", bf16"));
+        row("Training data", run.data().source() + ", " + Figures.count(run.data().trainingExamples()) + " examples");
+        row("Tokens trained on", Figures.format("%.0f %% of the training tokens", 100 * run.data().trainedShare()));
+        row("LoRA", "rank " + s.lora().r() + ", alpha " + trimmed(s.lora().loraAlpha()) + " on " + String.join(", ", s.lora().targetModules()));
+        row("Length of the run", (t.maxSteps() > 0 ? t.maxSteps() + " steps" : trimmed(t.numTrainEpochs()) + " epochs, " + run.training().steps().size() + " steps"));
+        row("Batch", t.perDeviceTrainBatchSize() + " examples × " + t.gradientAccumulationSteps() + " accumulated, up to " + t.maxSeqLength() + " tokens each");
+        row("Learning rate", Figures.format("%.2e, %s schedule, %.0f %% warm-up", t.learningRate(), t.lrSchedulerType().name().toLowerCase(Locale.ROOT), 100 * t.warmupRatio()));
+        row("AdamW", "β " + trimmed(t.adamBeta1()) + " and " + trimmed(t.adamBeta2()) + ", weight decay " + trimmed(t.weightDecay()) + ", clipping at " + trimmed(t.maxGradNorm()));
+        row("Seed", Long.toString(t.seed()));
+        html.append("</table>\n<table>\n");
+        row("Kernels", run.machine().kernels());
+        row("Java", run.machine().java());
+        row("System", run.machine().system());
+        row("Tokens trained", Figures.count(run.training().tokens()) + " at " + Figures.format("%.0f", run.training().tokensPerSecond()) + " per second");
+        row("Peak resident memory", run.peakResidentBytes().isPresent() ? ByteCount.text(run.peakResidentBytes().getAsLong()) : "not known on this system");
+        for (Map.Entry<String, Duration> phase : run.phases().entrySet()) {
+            row("Time: " + phase.getKey().replace('_', ' '), Figures.duration(phase.getValue()));
+        }
+        html.append("</table>\n</div>\n</section>\n");
+    }
+
+    private static String trimmed(double x) {
+        return x == Math.rint(x) && Math.abs(x) < 1e9 ? Long.toString((long) x) : Double.toString(x);
+    }
+
+    private void row(String name, String value) {
+        html.append("<tr><th>").append(escape(name)).append("</th><td>").append(escape(value)).append("</td></tr>\n");
+    }
+
+    private static final String STYLE = """
+            :root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --line: #e2e5ea; --text: #1b2330; --soft: #5d6878; --loss: #2463c9; --rate: #c2703a; --good: #16794a; }
+            @media (prefers-color-scheme: dark) {
+              :root { --page: #12161c; --card: #1b2129; --line: #303844; --text: #e6eaf0; --soft: #9aa5b5; --loss: #6ea4f5; --rate: #e0955f; --good: #5fc592; }
+            }
+            * { box-sizing: border-box; }
+            body { margin: 0; background: var(--page); color: var(--text); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+            main { max-width: 980px; margin: 0 auto; padding: 32px 20px 48px; }
+            h1 { font-size: 26px; line-height: 1.25; margin: 0 0 4px; letter-spacing: -0.01em; }
+            h2 { font-size: 17px; margin: 0 0 12px; }
+            h3 { font-size: 12px; margin: 0 0 4px; color: var(--soft); text-transform: uppercase; letter-spacing: 0.05em; }
+            header p, .note, footer { color: var(--soft); }
+            header p { margin: 0 0 20px; }
+            .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; margin-bottom: 16px; }
+            .tile, .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
+            .tile { padding: 14px 16px; }
+            .tile .name { color: var(--soft); font-size: 13px; }
+            .tile .value { font-size: 25px; font-weight: 650; line-height: 1.3; font-variant-numeric: tabular-nums; white-space: nowrap; }
+            .tile .note { font-size: 12.5px; }
+            .card { padding: 20px 22px; margin-bottom: 16px; }
+            .card > .note { margin: 12px 0 0; font-size: 13.5px; }
+            svg { display: block; width: 100%; height: auto; }
+            svg .grid { stroke: var(--line); stroke-width: 1; }
+            svg .tick, svg .axis { fill: var(--soft); font-size: 12px; font-variant-numeric: tabular-nums; }
+            svg path { fill: none; stroke-linejoin: round; stroke-linecap: round; }
+            svg .raw { stroke: var(--loss); stroke-width: 1; opacity: 0.4; }
+            svg .smooth { stroke: var(--loss); stroke-width: 2.5; }
+            svg .rate { stroke: var(--rate); stroke-width: 1.5; stroke-dasharray: 5 4; }
+            svg .point { fill: var(--loss); opacity: 0.45; }
+            svg .point:hover { opacity: 1; }
+            .legend { color: var(--soft); font-size: 13px; margin: 0 0 8px; }
+            .key { display: inline-block; width: 22px; vertical-align: middle; margin: 0 6px 2px 14px; border-top: 2.5px solid var(--loss); }
+            .key.smooth { margin-left: 0; }
+            .key.raw { border-top-width: 1px; opacity: 0.6; }
+            .key.rate { border-top: 1.5px dashed var(--rate); }
+            .scroll { overflow-x: auto; }
+            table { border-collapse: collapse; width: 100%; }
+            td, th { text-align: left; padding: 7px 12px 7px 0; border-bottom: 1px solid var(--line); vertical-align: top; font-weight: 400; overflow-wrap: anywhere; }
+            tr:last-child > * { border-bottom: 0; }
+            th { color: var(--soft); }
+            .numbers td:not(:first-child), .numbers th:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; padding-right: 0; padding-left: 12px; white-space: nowrap; }
+            .numbers .after td { font-weight: 650; color: var(--good); }
+            .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 0 36px; align-items: start; font-size: 13.5px; }
+            .columns th { width: 38%; }
+            article + article { border-top: 1px solid var(--line); margin-top: 18px; padding-top: 18px; }
+            .question { margin: 0 0 12px; font-weight: 600; white-space: pre-line; }
+            .answers { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 18px; }
+            .answers p { margin: 0; font-size: 14px; white-space: pre-line; overflow-wrap: anywhere; }
+            footer { font-size: 13px; margin-top: 24px; }
+            @media print { body { background: none; } .card, .tile { break-inside: avoid; } }
+            """;
+}

@@ -1,0 +1,90 @@
+package dev.panacea.examples;
+
+import dev.panacea.data.DatasetReader;
+import dev.panacea.data.EncodingReport;
+import dev.panacea.data.Example;
+import dev.panacea.data.ExampleEncoder;
+import dev.panacea.data.MaskAudit;
+import dev.panacea.data.Splits;
+import dev.panacea.data.TokenizedExample;
+import dev.panacea.kernels.PanaceaException;
+import dev.panacea.text.BpeTokenizer;
+import dev.panacea.text.ChatEncoder;
+import dev.panacea.text.ChatTemplate;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+
+/**
+ * The data of a run, ready for the model.
+ *
+ * @param source where the training examples come from, for people
+ * @param heldOutSource where the held-out ones come from
+ * @param questions the held-out questions that the model is to answer
+ * @param stopTokens what ends an answer in the training data
+ */
+record RunData(String source, String heldOutSource, List<TokenizedExample> training, EncodingReport report, List<TokenizedExample> heldOut, EncodingReport heldOutReport,
+        List<Question> questions, int[] stopTokens) {
+    static final String BUNDLED = "dialogues.jsonl";
+    private static final double HELD_OUT = 0.1;
+    /** Of the questions, so many answers are shown in full. */
+    static final int SAMPLES = 2;
+
+    /** Reads, splits and encodes; a fault in the data is told before anything else is done. */
+    static RunData load(FinetuneSettings settings, BaseModel base) {
+        List<Example> rows = settings.data().map(DatasetReader::read).orElseGet(RunData::bundled);
+        String source = settings.data().map(Path::toString).orElse("the bundled doctor-patient dialogues");
+        List<Example> training = rows;
+        List<Example> heldOut;
+        String heldOutSource;
+        if (settings.evalData().isPresent()) {
+            heldOut = DatasetReader.read(settings.evalData().get());
+            heldOutSource = settings.evalData().get().toString();
+        } else {
+            Splits<Example> split = Splits.heldOut(rows, HELD_OUT, settings.training().seed());
+            training = split.train();
+            heldOut = split.heldOut();
+            heldOutSource = "a tenth of " + source;
+            if (heldOut.isEmpty()) {
+                throw new PanaceaException(source + " has a single row: nothing can be held out to measure with. Add rows, or name other data with --eval-data");
+            }
+        }
+        ExampleEncoder encoder = new ExampleEncoder(base.tokenizer(), ChatTemplate.Options.NONE, settings.training().maxSeqLength());
+        ExampleEncoder.Encoded train = encoded(encoder, training, source);
+        ExampleEncoder.Encoded eval = encoded(encoder, heldOut, heldOutSource);
+        int most = settings.answers() == 0 ? 0 : Math.max(settings.answers(), SAMPLES);
+        int longest = base.config().maxPositionEmbeddings() - settings.answerTokens();
+        int[] stopTokens = Question.chat(training, base.tokenizer()).map(ChatEncoder::stopTokens).orElseGet(base.tokenizer()::endTokens);
+        return new RunData(source, heldOutSource, train.examples(), train.report(), eval.examples(), eval.report(), Question.of(heldOut, base.tokenizer(), most, longest), stopTokens);
+    }
+
+    private static ExampleEncoder.Encoded encoded(ExampleEncoder encoder, List<Example> rows, String source) {
+        try {
+            return encoder.encode(rows);
+        } catch (PanaceaException e) {
+            throw new PanaceaException(source + ": " + e.getMessage(), e);
+        }
+    }
+
+    /** What is trained of an example, for a person to see. */
+    MaskAudit audit(BpeTokenizer tokenizer, boolean colour) {
+        return MaskAudit.of(training, tokenizer, stopTokens, colour);
+    }
+
+    /** The examples inside the jar, by way of a file, which is what the reader takes. */
+    private static List<Example> bundled() {
+        try (InputStream in = RunData.class.getResourceAsStream(BUNDLED)) {
+            Path file = Files.createTempFile("panacea-dialogues-", ".jsonl");
+            try {
+                Files.write(file, in.readAllBytes());
+                return DatasetReader.read(file);
+            } finally {
+                Files.delete(file);
+            }
+        } catch (IOException e) {
+            throw new PanaceaException("Cannot unpack the bundled dialogues into the folder for temporary files: " + e.getMessage(), e);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+package dev.panacea.examples;
+
+import dev.panacea.io.ByteCount;
+import dev.panacea.llama.Quantization;
+import java.util.OptionalDouble;
+
+/** The end of a run, for a person at a terminal: what changed, how the model answers now, and where everything lies. */
+final class Summary {
+    private Summary() {}
+
+    static void print(RunRecord run, Console console) {
+        samples(run, console);
+        console.heading("Result on held-out data");
+        boolean quantized = run.settings().quantization() == Quantization.NF4;
+        console.line(console.dim(Figures.format("%-22s %8s %12s %8s", "", "loss", "perplexity", "BLEU")));
+        if (quantized) {
+            console.line(row("weights as loaded", run.asLoaded()));
+        }
+        console.line(row(quantized ? "in NF4, before" : "before", run.before()));
+        console.line(console.bold(row("after", run.after())));
+        console.line("");
+        console.line(Figures.format("%.0f training tokens per second, peak memory %s, %s in all", run.training().tokensPerSecond(), run.peakResidentBytes().isPresent()
+                ? ByteCount.text(run.peakResidentBytes().getAsLong()) : "not known", Figures.duration(run.total())));
+        console.line("Adapter:  " + run.settings().output().adapter() + "  (PEFT format)");
+        console.line("Metrics:  " + run.settings().output().metrics());
+        console.line("Report:   " + run.settings().output().report() + "  (open it in a browser)");
+        console.line("");
+        console.line("Ask it:   java -jar finetune-example.jar --chat \"My throat has been sore since Monday.\"" + (run.settings().output().isDefault() ? ""
+                : " --output " + run.settings().output()));
+    }
+
+    private static void samples(RunRecord run, Console console) {
+        for (RunRecord.Sample s : run.samples()) {
+            console.heading("A held-out question");
+            console.paragraph(Console.harmless(s.question()), "  ");
+            console.line(console.bold("Before"));
+            console.paragraph(Console.harmless(s.before()), "    ");
+            console.line(console.bold("After"));
+            console.paragraph(Console.harmless(s.after()), "    ");
+        }
+    }
+
+    private static String row(String name, RunRecord.Score s) {
+        return Figures.format("%-22s %8s %12s %8s", name, Figures.loss(s.loss().loss()), Figures.perplexity(s.loss().perplexity()), bleu(s.bleu()));
+    }
+
+    private static String bleu(OptionalDouble bleu) {
+        return bleu.isPresent() ? Figures.format("%.2f", bleu.getAsDouble()) : "-";
+    }
+}
