@@ -49,31 +49,39 @@ static inline int64_t part_size(const Head &h, int64_t ld) { return h.rows * (ld
 // Turns scores into e^(score - max), with what has been summed so far scaled down to the new maximum.
 static void online_softmax(const Mask &m, const RowState &state, int64_t ld) {
   const float lowest = -__builtin_inff();
+  alignas(64) float factors[BLOCK];
   for (int64_t i = 0; i < m.rows; i++) {
-    int64_t n = seen(m, i);
-    float *s = state.s + i * BLOCK;
-    VF x[BLOCK / W], largest = vset(lowest);
-    for (int64_t j = 0; j < BLOCK / W; j++) {
-      x[j] = j * W < n ? vkeep(vload(s + j * W), min64(n - j * W, W), lowest) : vset(lowest);
-      largest = vmax(largest, x[j]);
-    }
-    float old = state.max[i], max = vhmax(largest);
-    VF sum = vload(state.sum + i * W);
-    if (max > old) {
-      VF factor = vexp(vset(old - max));
+    int64_t n = m.seen[i], j = 0;
+    const float *s = state.s + i * BLOCK;
+    VF largest = vset(state.max[i]);
+    for (; j + W <= n; j += W) largest = vmax(largest, vload(s + j));
+    if (j < n) largest = vmax(largest, vkeep(vload(s + j), n - j, lowest));
+    float max = vhmax(largest);
+    factors[i] = state.max[i] - max;
+    state.max[i] = max;
+  }
+  for (int64_t i = 0; i < m.rows; i += W) vstore(factors + i, vexp(vload(factors + i)));
+  for (int64_t i = 0; i < m.rows; i++) {
+    int64_t n = m.seen[i], j = 0;
+    float *s = state.s + i * BLOCK, *o = state.o + i * ld;
+    VF factor = vset(factors[i]), sum = vload(state.sum + i * W);
+    if (factors[i] != 1.f && state.max[i] > lowest) {
       sum = sum * factor;
-      float *o = state.o + i * ld;
-      for (int64_t j = 0; j < ld; j += W) vstore(o + j, vload(o + j) * factor);
-      state.max[i] = max;
-    } else {
-      max = old;
+      for (int64_t e = 0; e < ld; e += W) vstore(o + e, vload(o + e) * factor);
     }
-    VF shift = vset(max);
-    for (int64_t j = 0; j < BLOCK / W; j++) {
-      VF p = j * W < n ? vexp(x[j] - shift) : vzero();
-      vstore(s + j * W, p);
+    VF max = vset(state.max[i]);
+    for (; j + W <= n; j += W) {
+      VF p = vexp(vload(s + j) - max);
+      vstore(s + j, p);
       sum = sum + p;
     }
+    if (j < n) {
+      VF p = vkeep(vexp(vload(s + j) - max), n - j, 0.f);
+      vstore(s + j, p);
+      sum = sum + p;
+      j += W;
+    }
+    for (; j < BLOCK; j += W) vstore(s + j, vzero());
     vstore(state.sum + i * W, sum);
   }
 }
@@ -89,25 +97,38 @@ template <typename T> static void attend(const Attention &a, const Head &h, int6
   int64_t end = min64(key1, h.offset + (row0 + n - 1) / h.group + 1);
   for (int64_t key = key0; key < end; key += BLOCK) {
     const float *kt = state.kt, *v = state.v;
+    int64_t ldv = ld;
     if (panels) {
       kt = panels + key / BLOCK * (2 * BLOCK * ld);
       v = kt + BLOCK * ld;
     } else {
       load_keys_transposed(h, static_cast<const T *>(a.k), key, shape.d, state.kt);
-      load_keys(h, static_cast<const T *>(a.v), key, shape.d, state.v, ld);
+      const T *from = static_cast<const T *>(a.v) + h.first_key + key * h.key_stride;
+      if (sizeof(T) == sizeof(float) && shape.d == ld) {  // used where it is: each value is needed once for a few rows
+        v = reinterpret_cast<const float *>(from);
+        ldv = h.key_stride;
+      } else {
+        load_keys(h, static_cast<const T *>(a.v), key, shape.d, state.v, ld);
+      }
     }
     Mask m = mask_of(h, row0, key);
     row_key_product(m, state.q, ld, kt, shape.d, state.s);
     online_softmax(m, state, ld);
-    add_key_sum(m, state.s, v, ld, state.o);
+    add_key_sum(m, state.s, v, ldv, ld, state.o);
   }
 }
 
-template <typename T> static void finish_row(const Attention &a, const Head &h, int64_t row, const float *o, float max, float sum) {
-  T *out = static_cast<T *>(a.out) + row_at(h, row, a.shape.d);
+template <typename T> static void finish_row(const Attention &a, const RowAt &at, const float *o, float max, float sum) {
+  T *out = static_cast<T *>(a.out) + at.element;
   VF factor = vset(1.f / sum);
   for (int64_t j = 0; j < a.shape.d; j += W) vstore_n(out + j, vload(o + j) * factor, a.shape.d - j);
-  a.lse[lse_at(h, row)] = float(double(max) + __builtin_log(double(sum)));
+  a.lse[at.lse] = max + __builtin_logf(sum);
+}
+
+template <typename T> static void finish_rows(const Attention &a, const Head &h, int64_t row0, const RowState &state) {
+  RowAt at = row_at(h, row0, a.shape.d);
+  for (int64_t i = 0; i < min64(BLOCK, h.rows - row0); i++, at.next(h, a.shape.d))
+    finish_row<T>(a, at, state.o + i * a.shape.ld, state.max[i], vsum(vload(state.sum + i * W)));
 }
 
 template <typename T> static void pack_task(void *arg, int64_t task, int32_t) {
@@ -141,14 +162,14 @@ template <typename T> static void attend_task(void *arg, int64_t task, int32_t w
       }
       return;
     }
-    for (int64_t r = 0; r < h.rows; r++) finish_row<T>(a, h, r, state.o + r * ld, state.max[r], vsum(vload(state.sum + r * W)));
+    finish_rows<T>(a, h, 0, state);
     return;
   }
   int64_t blocks = blocks_of(h.rows, BLOCK), row0 = (blocks - 1 - i % blocks) * BLOCK;
   h = head_of(a.shape, sequence, i / blocks);
   const float *panels = a.panels + (a.packs.starts[sequence] + i / blocks * blocks_of(h.keys, BLOCK)) * (2 * BLOCK * ld);
   attend<T>(a, h, row0, 0, h.keys, panels, state);
-  for (int64_t r = 0; r < min64(BLOCK, h.rows - row0); r++) finish_row<T>(a, h, row0 + r, state.o + r * ld, state.max[r], vsum(vload(state.sum + r * W)));
+  finish_rows<T>(a, h, row0, state);
 }
 
 // Task: all rows of one kv head of a sequence in runs. A row that sees no key of a run has the maximum -inf and the sum 0 there.
@@ -170,7 +191,7 @@ template <typename T> static void merge_task(void *arg, int64_t task, int32_t wo
       total += sum[i * size] * factor;
       for (int64_t j = 0; j < ld; j += W) vstore(state.o + j, vfma(vload(parts + i * size + r * ld + j), vset(factor), vload(state.o + j)));
     }
-    finish_row<T>(a, h, r, state.o, largest, total);
+    finish_row<T>(a, row_at(h, r, a.shape.d), state.o, largest, total);
   }
 }
 

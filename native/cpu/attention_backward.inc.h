@@ -59,12 +59,13 @@ template <typename T> static void load_backward_rows(const AttentionBackward &a,
   float *dout = state.dout + at * ld;
   load_rows(h, static_cast<const T *>(a.q), row0, d, a.shape.scale, state.q + at * ld, ld);
   load_rows(h, static_cast<const T *>(a.dout), row0, d, 1.f, dout, ld);
-  for (int64_t i = 0; i < n; i++) {
-    const T *out = static_cast<const T *>(a.out) + row_at(h, row0 + i, d);
+  RowAt place = row_at(h, row0, d);
+  for (int64_t i = 0; i < n; i++, place.next(h, d)) {
+    const T *out = static_cast<const T *>(a.out) + place.element;
     VF sum = vzero();
     for (int64_t j = 0; j < d; j += W) sum = vfma(vload_n(out + j, d - j), vload(dout + i * ld + j), sum);
     state.delta[at + i] = vsum(sum);
-    state.lse[at + i] = a.lse[lse_at(h, row0 + i)];
+    state.lse[at + i] = a.lse[place.lse];
   }
 }
 
@@ -79,17 +80,23 @@ static void probabilities(const AttentionShape &shape, const Mask &m, const Back
   row_key_product(m, state.q + at * shape.ld, shape.ld, kt, shape.d, state.p);
   row_key_product(m, state.dout + at * shape.ld, shape.ld, vt, shape.d, state.ds);
   for (int64_t i = 0; i < m.rows; i++) {
-    int64_t n = seen(m, i);
+    int64_t n = m.seen[i], j = 0;
     float *p = state.p + i * BLOCK, *ds = state.ds + i * BLOCK;
     VF lse = vset(state.lse[at + i]), delta = vset(state.delta[at + i]);
-    for (int64_t j = 0; j < BLOCK; j += W) {
-      VF x = vzero(), y = vzero();
-      if (j < n) {
-        x = vkeep(vexp(vload(p + j) - lse), min64(n - j, W), 0.f);
-        y = x * (vload(ds + j) - delta);
-      }
+    for (; j + W <= n; j += W) {
+      VF x = vexp(vload(p + j) - lse);
       vstore(p + j, x);
-      vstore(ds + j, y);
+      vstore(ds + j, x * (vload(ds + j) - delta));
+    }
+    if (j < n) {
+      VF x = vkeep(vexp(vload(p + j) - lse), n - j, 0.f);
+      vstore(p + j, x);
+      vstore(ds + j, x * (vload(ds + j) - delta));
+      j += W;
+    }
+    for (; j < BLOCK; j += W) {
+      vstore(p + j, vzero());
+      vstore(ds + j, vzero());
     }
   }
 }
@@ -102,8 +109,9 @@ template <typename T> static void store_keys(const Head &h, int64_t key0, int64_
 }
 
 template <typename T> static void store_rows(const Head &h, int64_t row0, const AttentionShape &shape, const float *x, void *y) {
-  for (int64_t i = 0; i < min64(BLOCK, h.rows - row0); i++) {
-    T *row = static_cast<T *>(y) + row_at(h, row0 + i, shape.d);
+  RowAt at = row_at(h, row0, shape.d);
+  for (int64_t i = 0; i < min64(BLOCK, h.rows - row0); i++, at.next(h, shape.d)) {
+    T *row = static_cast<T *>(y) + at.element;
     for (int64_t j = 0; j < shape.d; j += W) vstore_n(row + j, vload(x + i * shape.ld + j) * vset(shape.scale), shape.d - j);
   }
 }
@@ -129,7 +137,7 @@ template <typename T> static void head_task(void *arg, int64_t task, int32_t wor
       probabilities(shape, m, state, row, state.kt, state.vt);
       add_row_sum(m, state.p, state.dout + row * ld, ld, state.dv);
       add_row_sum(m, state.ds, state.q + row * ld, ld, state.dk);
-      add_key_sum(m, state.ds, state.k, ld, state.dq + row * ld);
+      add_key_sum(m, state.ds, state.k, ld, ld, state.dq + row * ld);
     }
     store_keys<T>(h, key, shape.d, state.dk, ld, a.dk);
     store_keys<T>(h, key, shape.d, state.dv, ld, a.dv);
@@ -177,7 +185,7 @@ template <typename T> static void row_block_task(void *arg, int64_t task, int32_
   for (int64_t key = 0; key < h.keys && first_row_block(h, key) <= row; key += BLOCK, panels += 3 * BLOCK * ld) {
     Mask m = mask_of(h, row, key);
     probabilities(shape, m, state, 0, panels, panels + BLOCK * ld);
-    add_key_sum(m, state.ds, panels + 2 * BLOCK * ld, ld, state.dq);
+    add_key_sum(m, state.ds, panels + 2 * BLOCK * ld, ld, ld, state.dq);
   }
   store_rows<T>(h, row, shape, state.dq, a.dq);
 }

@@ -13,8 +13,10 @@
 static constexpr int64_t BLOCK = 64;  // rows and keys of a block
 #if PAN_LEVEL >= 2
 static constexpr int MR = 8;  // 8 x 2 vectors of sums: 16 independent chains for 2 units of 4 cycles latency
+static constexpr int FEW = 4, FEW_VECTORS = 4;  // the tile for blocks of no more rows, such as decoding steps
 #else
 static constexpr int MR = 4;  // 16 registers: 8 sums, 2 vectors, 1 broadcast
+static constexpr int FEW = 4, FEW_VECTORS = 2;
 #endif
 
 // One call of pan_attention or pan_attention_backward.
@@ -51,32 +53,56 @@ static Head head_of(const AttentionShape &a, int64_t sequence, int64_t kv_head) 
   h.heads = a.heads;
   return h;
 }
-static inline int64_t row_at(const Head &h, int64_t r, int64_t d) { return h.first_row + r / h.group * h.row_stride + r % h.group * d; }
-static inline int64_t lse_at(const Head &h, int64_t r) { return h.first_lse + r / h.group * h.heads + r % h.group; }
 
-// Which of `keys` keys from key0 on the rows from row0 on see.
+// Where a stacked row is in q (and whatever is shaped like it) and in lse; next() goes to the following row without a division.
+struct RowAt {
+  int64_t element, lse, member;  // member: r % group
+  void next(const Head &h, int64_t d) {
+    bool last = ++member == h.group;
+    element += last ? h.row_stride - (h.group - 1) * d : d;
+    lse += last ? h.heads - (h.group - 1) : 1;
+    member = last ? 0 : member;
+  }
+};
+static RowAt row_at(const Head &h, int64_t r, int64_t d) {
+  int64_t query = r / h.group, member = r % h.group;
+  return RowAt{h.first_row + query * h.row_stride + member * d, h.first_lse + query * h.heads + member, member};
+}
+
+// A block of rows against a block of keys: row i sees the first seen[i] of the `keys` keys, and never fewer than row i - 1.
 struct Mask {
-  int64_t row0, rows, key0, keys, group, offset;
+  int64_t rows, keys;
+  int64_t first_sight, group;  // key i is seen from row i * group + first_sight on
+  int32_t seen[BLOCK];
 };
 static Mask mask_of(const Head &h, int64_t row0, int64_t key0) {
-  return Mask{row0, min64(BLOCK, h.rows - row0), key0, min64(BLOCK, h.keys - key0), h.group, h.offset};
+  Mask m;
+  m.rows = min64(BLOCK, h.rows - row0);
+  m.keys = min64(BLOCK, h.keys - key0);
+  m.first_sight = (key0 - h.offset) * h.group - row0;
+  m.group = h.group;
+  int64_t visible = h.offset + row0 / h.group + 1 - key0, member = row0 % h.group;
+  for (int64_t i = 0; i < m.rows; i++) {
+    m.seen[i] = int32_t(max64(0, min64(m.keys, visible)));
+    if (++member == h.group) {
+      member = 0;
+      visible++;
+    }
+  }
+  return m;
 }
-// Number of the block's keys that row i of the block sees; 0 for a padding row.
-static inline int64_t seen(const Mask &m, int64_t i) {
-  return i < m.rows ? max64(0, min64(m.keys, m.offset + (m.row0 + i) / m.group + 1 - m.key0)) : 0;
-}
-// The same for the last row of a tile of MR rows, which sees the most.
-static inline int64_t seen_by_tile(const Mask &m, int64_t i) { return seen(m, min64(i + MR, m.rows) - 1); }
+// What the last row of a tile of MR rows sees.
+static inline int64_t seen_by_tile(const Mask &m, int64_t i) { return m.seen[min64(i + MR, m.rows) - 1]; }
 // The first row of the block that sees key i of the block; may be m.rows or more.
-static inline int64_t first_seer(const Mask &m, int64_t i) { return max64(0, (m.key0 + i - m.offset) * m.group - m.row0); }
+static inline int64_t first_seer(const Mask &m, int64_t i) { return max64(0, i * m.group + m.first_sight); }
 
 // ---- products --------------------------------------------------------------------------------------------------------
 
-// c[MR, NV vectors] (+)= a b over k terms. Element (i, p) of a is a[i * lda + p], or a[p * lda + i] when `across`.
-template <int NV, bool across, bool add> static void tile(const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t k) {
-  VF sum[MR][NV];
+// c[R, NV vectors] (+)= a b over k terms. Element (i, p) of a is a[i * lda + p], or a[p * lda + i] when `across`.
+template <int R, int NV, bool across, bool add> static void tile(const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t k) {
+  VF sum[R][NV];
 #pragma GCC unroll 16
-  for (int i = 0; i < MR; i++)
+  for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
     for (int j = 0; j < NV; j++) sum[i][j] = add ? vload(c + i * ldc + j * W) : vzero();
   for (int64_t p = 0; p < k; p++) {
@@ -84,34 +110,46 @@ template <int NV, bool across, bool add> static void tile(const float *a, int64_
 #pragma GCC unroll 4
     for (int j = 0; j < NV; j++) v[j] = vload(b + p * ldb + j * W);
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++) {
+    for (int i = 0; i < R; i++) {
       VF x = vset(across ? a[p * lda + i] : a[i * lda + p]);
 #pragma GCC unroll 4
       for (int j = 0; j < NV; j++) sum[i][j] = vfma(x, v[j], sum[i][j]);
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < MR; i++)
+  for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
     for (int j = 0; j < NV; j++) vstore(c + i * ldc + j * W, sum[i][j]);
 }
 
 // s[64, 64] = x[64, d] yT[d, 64] where the mask lets any row of a tile see any key of it; the rest of s is left as it is.
 static void row_key_product(const Mask &m, const float *x, int64_t ldx, const float *yt, int64_t d, float *s) {
+  if (m.rows <= FEW) {
+    for (int64_t j = 0; j < m.keys; j += FEW_VECTORS * W) tile<FEW, FEW_VECTORS, false, false>(x, ldx, yt + j, BLOCK, s + j, BLOCK, d);
+    return;
+  }
   for (int64_t j = 0; j < m.keys; j += 2 * W)
-    for (int64_t i = 0; i < m.rows; i += MR)
-      if (j < seen_by_tile(m, i)) tile<2, false, false>(x + i * ldx, ldx, yt + j, BLOCK, s + i * BLOCK + j, BLOCK, d);
+    for (int64_t i = 0; i < m.rows; i += MR) {
+      int64_t keys = seen_by_tile(m, i) - j;
+      if (keys > W)
+        tile<MR, 2, false, false>(x + i * ldx, ldx, yt + j, BLOCK, s + i * BLOCK + j, BLOCK, d);
+      else if (keys > 0)
+        tile<MR, 1, false, false>(x + i * ldx, ldx, yt + j, BLOCK, s + i * BLOCK + j, BLOCK, d);
+    }
 }
 
-// c[64, ld] += s[64, 64] y[64, ld], s being zero where the mask is.
-static void add_key_sum(const Mask &m, const float *s, const float *y, int64_t ld, float *c) {
-  for (int64_t j = 0; j < ld; j += 2 * W)
+// c[64, ld] += s[64, 64] y[64, ld], the rows of y ldy apart, s being zero where the mask is.
+static void add_key_sum(const Mask &m, const float *s, const float *y, int64_t ldy, int64_t ld, float *c) {
+  int64_t j = 0;
+  if (m.rows <= FEW)
+    for (; j + FEW_VECTORS * W <= ld; j += FEW_VECTORS * W) tile<FEW, FEW_VECTORS, false, true>(s, BLOCK, y + j, ldy, c + j, ld, seen_by_tile(m, 0));
+  for (; j < ld; j += 2 * W)
     for (int64_t i = 0; i < m.rows; i += MR) {
       int64_t k = seen_by_tile(m, i);
       if (j + W < ld)
-        tile<2, false, true>(s + i * BLOCK, BLOCK, y + j, ld, c + i * ld + j, ld, k);
+        tile<MR, 2, false, true>(s + i * BLOCK, BLOCK, y + j, ldy, c + i * ld + j, ld, k);
       else
-        tile<1, false, true>(s + i * BLOCK, BLOCK, y + j, ld, c + i * ld + j, ld, k);
+        tile<MR, 1, false, true>(s + i * BLOCK, BLOCK, y + j, ldy, c + i * ld + j, ld, k);
     }
 }
 
@@ -122,9 +160,9 @@ static void add_row_sum(const Mask &m, const float *s, const float *x, int64_t l
       int64_t p = first_seer(m, i), k = m.rows - p;
       if (k <= 0) break;
       if (j + W < ld)
-        tile<2, true, true>(s + p * BLOCK + i, BLOCK, x + p * ld + j, ld, c + i * ld + j, ld, k);
+        tile<MR, 2, true, true>(s + p * BLOCK + i, BLOCK, x + p * ld + j, ld, c + i * ld + j, ld, k);
       else
-        tile<1, true, true>(s + p * BLOCK + i, BLOCK, x + p * ld + j, ld, c + i * ld + j, ld, k);
+        tile<MR, 1, true, true>(s + p * BLOCK + i, BLOCK, x + p * ld + j, ld, c + i * ld + j, ld, k);
     }
 }
 
@@ -138,7 +176,8 @@ template <typename T> PAN_INLINE void load_row(const T *x, int64_t d, float fact
 // The stacked rows row0 .. of x, times factor, as f32 [64, ld]; rows beyond the last are zero up to a whole tile.
 template <typename T> static void load_rows(const Head &h, const T *x, int64_t row0, int64_t d, float factor, float *y, int64_t ld) {
   int64_t n = min64(BLOCK, h.rows - row0);
-  for (int64_t i = 0; i < n; i++) load_row(x + row_at(h, row0 + i, d), d, factor, y + i * ld, ld);
+  RowAt at = row_at(h, row0, d);
+  for (int64_t i = 0; i < n; i++, at.next(h, d)) load_row(x + at.element, d, factor, y + i * ld, ld);
   for (int64_t i = n; i < blocks_of(n, MR) * MR; i++)
     for (int64_t j = 0; j < ld; j += W) vstore(y + i * ld + j, vzero());
 }
@@ -175,9 +214,14 @@ template <typename T> static void load_keys_transposed(const Head &h, const T *x
   int64_t n = min64(BLOCK, h.keys - key0);
   for (int64_t i = 0; i < BLOCK; i += W)
     for (int64_t j = 0; j < d; j += W) {
+      const T *from = x + h.first_key + (key0 + i) * h.key_stride + j;
       VF v[W];
+      if (i + W <= n && j + W <= d) {
 #pragma GCC unroll 16
-      for (int r = 0; r < W; r++) v[r] = i + r < n ? vload_n(x + h.first_key + (key0 + i + r) * h.key_stride + j, d - j) : vzero();
+        for (int r = 0; r < W; r++) v[r] = vload(from + r * h.key_stride);
+      } else {
+        for (int r = 0; r < W; r++) v[r] = i + r < n ? vload_n(from + r * h.key_stride, d - j) : vzero();
+      }
       transpose(v);
 #pragma GCC unroll 16
       for (int r = 0; r < W; r++) vstore(y + (j + r) * BLOCK + i, v[r]);

@@ -3,7 +3,7 @@
 //
 // Blocking, after Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008):
 //   - A is packed once per call, by all threads, into memory they share.
-//   - A task owns up to 128 columns (and, where there are fewer columns than threads need, a range of the rows). It packs
+//   - A task owns up to 192 columns (and, where there are fewer columns than threads need, a range of the rows). It packs
 //     its part of B, decoding every weight once, into its worker's scratch, where it stays in L2, and sweeps all rows:
 //     the cost of decoding, about 0.3 cycles a weight, is spread over M rows of the product.
 //   - The reduction is cut into blocks of at most 768 steps. Sums of later blocks start from those of earlier ones.

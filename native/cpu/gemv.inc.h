@@ -17,6 +17,7 @@
 // them on the portable tier, are decoded into f32 rows first.
 
 constexpr int64_t kFewRows = 4;
+constexpr int64_t kPrefetch = 4096;  // bytes; codes are decoded more slowly than the hardware fetches them
 
 struct FewRows {
   pan_context *ctx;
@@ -75,6 +76,8 @@ static void row_products(const FewRows &f, const char *row, const float *scales,
   if (f.parts == 1) {
     int64_t c = 0;
     for (; c + 2 <= f.chunks; c += 2) {
+      __builtin_prefetch(row + c * 4 * W + kPrefetch);
+      __builtin_prefetch(row + (c + 1) * 4 * W + kPrefetch);
       VF v0 = (VF)row_words(row, c * W, cols * 4), v1 = (VF)row_words(row, (c + 1) * W, cols * 4);
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; r++) {
@@ -90,6 +93,7 @@ static void row_products(const FewRows &f, const char *row, const float *scales,
   } else if (f.parts == 2) {
     for (int64_t c = 0; c < f.chunks; c++) {
       VU words = row_words(row, c * W, cols * 2);
+      __builtin_prefetch(row + c * 4 * W + kPrefetch);
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; r++) {
         const float *at = x + r * stride + c * 2 * W;

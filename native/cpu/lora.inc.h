@@ -81,6 +81,8 @@ static void dot_products_of(const void *x, int32_t type, int64_t first, int64_t 
 
 // ---- dA += c t^T x -----------------------------------------------------------------------------------------------------
 
+constexpr int64_t kAhead = 12;  // rows
+
 // sums[kDown][2 W] = t[m, kDown (of rank)]^T x[m, columns 0 .. 2 W), of which `cols` exist.
 template <typename T>
 static void down_tile(const T *x, int64_t ld, int64_t cols, int64_t m, const float *t, int64_t rank, float *sums) {
@@ -89,6 +91,7 @@ static void down_tile(const T *x, int64_t ld, int64_t cols, int64_t m, const flo
   for (int j = 0; j < kDown; j++) low[j] = high[j] = vzero();
   if (cols >= 2 * W) {
     for (int64_t i = 0; i < m; i++, x += ld, t += rank) {
+      __builtin_prefetch(x + kAhead * ld);  // rows may be further apart than the hardware follows
       VF a = vload(x), b = vload(x + W);
 #pragma GCC unroll 8
       for (int j = 0; j < kDown; j++) {

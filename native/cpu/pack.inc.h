@@ -23,7 +23,7 @@
 constexpr int kNR = 2 * W;
 constexpr int64_t kStepBlock = 768;  // steps per block of the reduction: a multiple of 64, so that 4-bit blocks stay whole
 constexpr int64_t kLda = kStepBlock + 16;
-constexpr int kMaxPanels = 128 / kNR;  // column panels of a task: 128 columns, 4 * 128 * 768 bytes, fit an L2 of 1 MB
+constexpr int kMaxPanels = 192 / kNR;  // column panels of a task: 192 columns, 4 * 192 * 768 bytes, fit an L2 of 1 MB
 #if PAN_LEVEL >= 2
 constexpr int kMR = 14;  // 28 accumulators, 2 vectors of B and one of A in 32 registers
 #elif PAN_LEVEL == 1 || defined(__aarch64__)
@@ -233,24 +233,37 @@ static void pack_by_columns(const pan_weight *w, bool round, int64_t n0, int64_t
 
 // ---- B by rows ---------------------------------------------------------------------------------------------------------
 
+// Columns [n, n + kNR) of rows k and k + 1 (the second for pairs only; NULL: zeros), all of which exist, as one step.
+template <bool kPairs, typename T>
+PAN_INLINE void put_step(const T *row, const T *next, uint32_t *to) {
+  for (int i = 0; i < kNR; i += W) {
+    VF v = vload(row + i);
+    store_words(to + i, kPairs ? make_pairs(v, next ? vload(next + i) : vzero()) : (VU)v);
+  }
+}
+
 // Steps of `panels` panels from column n0 on, for rows [k0, k0 + count) of the weight; panel p begins at out + p * stride.
 template <bool kPairs>
 static void pack_by_rows(const pan_weight *w, bool round, int64_t n0, int panels, int64_t k0, int64_t count, uint32_t *out, int64_t stride) {
   alignas(64) float values[2][kMaxPanels * kNR];
-  int64_t cols = w->cols - n0 < panels * kNR ? w->cols - n0 : panels * kNR;
-  memset(values, 0, sizeof values);
+  int64_t cols = min64(w->cols - n0, panels * kNR);
+  bool direct = w->format != PAN_Q4 && cols == panels * kNR;
+  if (!direct) memset(values, 0, sizeof values);
   for (int64_t k = 0; k < count; k += kPairs ? 2 : 1) {
-    row_to_floats(w, k0 + k, n0, cols, values[0], round);
-    if (kPairs) {
-      if (k + 1 < count) row_to_floats(w, k0 + k + 1, n0, cols, values[1], round);
-      else memset(values[1], 0, sizeof values[1]);
-    }
     uint32_t *to = out + (kPairs ? k / 2 : k) * kNR;
-    for (int p = 0; p < panels; p++)
-      for (int i = 0; i < kNR; i += W) {
-        VF v = vload(values[0] + p * kNR + i);
-        store_words(to + p * stride + i, kPairs ? make_pairs(v, vload(values[1] + p * kNR + i)) : (VU)v);
-      }
+    bool second = kPairs && k + 1 < count;
+    if (direct) {
+      int64_t at = (k0 + k) * w->cols + n0;
+      const float *f = (const float *)w->data + at;
+      const bf16 *h = (const bf16 *)w->data + at;
+      for (int p = 0; p < panels; p++, to += stride)
+        if (w->format == PAN_F32) put_step<kPairs>(f + p * kNR, second ? f + w->cols + p * kNR : nullptr, to);
+        else put_step<kPairs>(h + p * kNR, second ? h + w->cols + p * kNR : nullptr, to);
+    } else {
+      row_to_floats(w, k0 + k, n0, cols, values[0], round);
+      if (second) row_to_floats(w, k0 + k + 1, n0, cols, values[1], round);
+      for (int p = 0; p < panels; p++, to += stride) put_step<kPairs>(values[0] + p * kNR, second ? values[1] + p * kNR : nullptr, to);
+    }
   }
 }
 
@@ -296,7 +309,13 @@ static void pack_a_transposed(const void *x, int32_t type, int64_t ld, int64_t n
           vstore(column[2 * j], (VF)(word[j] << 16));
           vstore(column[2 * j + 1], (VF)(word[j] & 0xffff0000u));
         }
-      for (int j = 0; j < wide && c + j < rows; j++) pack_a_row<kPairs>(column[j], PAN_F32, 0, lanes, out + (c + j) * kLda + (kPairs ? k / 2 : k));
+      for (int j = 0; j < wide && c + j < rows; j++) {
+        VF v = vload(column[j]);
+        if (lanes < W) v = vkeep(v, lanes, 0);  // a pair is filled up with 0; the rest is not read
+        uint32_t *to = out + (c + j) * kLda + (kPairs ? k / 2 : k);
+        if (kPairs) vstore((bf16 *)to, v);
+        else vstore((float *)to, v);
+      }
     }
   }
 }

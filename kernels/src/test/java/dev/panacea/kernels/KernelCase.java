@@ -4,8 +4,9 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
-import java.util.Random;
+import java.util.SplittableRandom;
 import java.util.function.LongFunction;
+import java.util.random.RandomGenerator;
 import java.util.stream.IntStream;
 
 /**
@@ -37,7 +38,7 @@ final class KernelCase {
     private static final int CANARY = 64;
 
     private final String name;
-    private final Random random;
+    private final RandomGenerator random;
     private final Map<String, Operand> operands = new LinkedHashMap<>();
     private Call call = (k, b) -> {};
     private Call naive = (k, b) -> call.run(k, b);
@@ -47,17 +48,17 @@ final class KernelCase {
 
     KernelCase(String name) {
         this.name = name;
-        this.random = new Random(name.hashCode());
+        this.random = new SplittableRandom(name.hashCode());
     }
 
     // ---- building ----------------------------------------------------------------------------------------------------
 
-    Random random() {
+    RandomGenerator random() {
         return random;
     }
 
     KernelCase in(String operand, DType type, long count) {
-        return add(operand, type, Role.IN, content(type, normal(random, count, 1)));
+        return add(operand, type, Role.IN, content(type, random(random, count, 1)));
     }
 
     KernelCase in(String operand, DType type, double[] values) {
@@ -81,7 +82,7 @@ final class KernelCase {
     }
 
     KernelCase inOut(String operand, DType type, long count) {
-        return add(operand, type, Role.IN_OUT, content(type, normal(random, count, 1)));
+        return add(operand, type, Role.IN_OUT, content(type, random(random, count, 1)));
     }
 
     KernelCase inOut(String operand, DType type, double[] values) {
@@ -198,8 +199,11 @@ final class KernelCase {
         return MemorySegment.ofArray(new byte[Math.toIntExact(bytes)]);
     }
 
-    static double[] normal(Random random, long count, double deviation) {
-        return random.doubles(count).map(ignored -> random.nextGaussian() * deviation).toArray();
+    /** Uniform values of a standard deviation. */
+    static double[] random(RandomGenerator random, long count, double deviation) {
+        double[] values = new double[Math.toIntExact(count)];
+        Arrays.setAll(values, i -> (random.nextDouble() - 0.5) * deviation * Math.sqrt(12));
+        return values;
     }
 
     static byte[] content(DType type, double[] values) {

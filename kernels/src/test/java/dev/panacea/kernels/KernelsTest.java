@@ -26,9 +26,9 @@ class KernelsTest {
 
     private static void check(BackendUnderTest backend, KernelCase c) {
         List<Map<String, byte[]>> results = backend.runEach(c);
-        assertThat(c.violation(results.getFirst())).isEmpty();
+        assertThat(c.violation(results.getFirst())).as(backend + ", " + c).isEmpty();
         for (Map<String, byte[]> other : results) {
-            results.getFirst().forEach((name, bytes) -> assertThat(other.get(name)).as(name + " at another number of threads or on another call").isEqualTo(bytes));
+            results.getFirst().forEach((name, bytes) -> assertThat(other.get(name)).as(backend + ", " + c + ": " + name + " at another number of threads or on another call").isEqualTo(bytes));
         }
     }
 }

@@ -74,20 +74,22 @@ final class LayerCases {
         KernelCase apart = new KernelCase("swiGluBackward %s n=%d".formatted(type, n));
         gateAndUp(apart, type, n, "");
         cases.add(apart.in("dy", type, n).out("dgate", type, n).out("dup", type, n)
-                .call((k, b) -> k.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), n, b.at("dgate"), b.at("dup"))));
+                .call((k, b) -> k.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), n, b.at("dgate"), b.at("dup")))
+                .naive(type, (k, b) -> NaiveBf16.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), b.at("dgate"), b.at("dup"))));
         KernelCase inPlace = new KernelCase("swiGluBackward %s n=%d in place".formatted(type, n));
         gateAndUp(inPlace, type, n, "gate up");
-        cases.add(inPlace.in("dy", type, n).call((k, b) -> k.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), n, b.at("gate"), b.at("up"))));
+        cases.add(inPlace.in("dy", type, n).call((k, b) -> k.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), n, b.at("gate"), b.at("up")))
+                .naive(type, (k, b) -> NaiveBf16.swiGluBackward(b.at("gate"), b.at("up"), b.at("dy"), b.at("gate"), b.at("up"))));
     }
 
     /** Gates of every size, whose exponentials overflow too; {@code written} names those that the call overwrites. */
     private static void gateAndUp(KernelCase c, DType type, int n, String written) {
-        double[] gate = KernelCase.normal(c.random(), n, 3);
+        double[] gate = KernelCase.random(c.random(), n, 3);
         for (int i = 13; i < n; i += 17) {
             gate[i] = -200 - i;
         }
         for (String name : List.of("gate", "up")) {
-            double[] values = name.equals("gate") ? gate : KernelCase.normal(c.random(), n, 1);
+            double[] values = name.equals("gate") ? gate : KernelCase.random(c.random(), n, 1);
             if (written.contains(name)) {
                 c.inOut(name, type, values);
             } else {
@@ -100,7 +102,7 @@ final class LayerCases {
 
     private record Heads(int heads, int kvHeads, int headDim) {}
 
-    private static final List<Heads> HEADS = List.of(new Heads(1, 1, 1), new Heads(3, 3, 16), new Heads(3, 1, 64), new Heads(8, 2, 33), new Heads(9, 3, 64), new Heads(4, 1, 128));
+    private static final List<Heads> HEADS = List.of(new Heads(1, 1, 2), new Heads(3, 3, 16), new Heads(3, 1, 64), new Heads(8, 2, 34), new Heads(9, 3, 64), new Heads(4, 1, 128));
 
     private record Sequences(String name, int... table) {
         int queryRows() {
@@ -113,7 +115,8 @@ final class LayerCases {
     }
 
     private static final List<Sequences> SEQUENCES = List.of(new Sequences("none"), new Sequences("one token", 0, 1, 0, 1), new Sequences("one", 0, 33, 0, 33),
-            new Sequences("long", 0, 130, 0, 130), new Sequences("decoding", 0, 1, 0, 131, 1, 1, 131, 65), new Sequences("cached prompt", 0, 17, 0, 80),
+            new Sequences("long", 0, 130, 0, 130), new Sequences("decoding", 0, 1, 0, 131, 1, 1, 131, 65), new Sequences("decoding far", 0, 1, 0, 700), new Sequences("cached prompt", 0, 17, 0, 80),
+            new Sequences("long cached prompt", 2, 70, 1, 330),
             new Sequences("packed, out of order, with an empty one and gaps", 70, 31, 64, 31, 0, 5, 3, 5, 40, 0, 20, 0, 6, 64, 97, 65));
 
     private static void attention(List<KernelCase> cases, DType type, Heads h, Sequences s) {

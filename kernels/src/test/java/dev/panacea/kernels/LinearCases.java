@@ -5,9 +5,13 @@ import java.util.List;
 
 /** Products with weights, 4-bit codes, and rows of weights. */
 final class LinearCases {
-    /** m, n, k: around vector and tile widths, one token, few tokens, rows that share a block of 4-bit codes, odd numbers of elements. */
+    /**
+     * m, n, k: around vector and tile widths, one token, few tokens, rows that share a block of 4-bit codes, odd numbers of elements, and
+     * every dimension beyond the block in which the native kernels reduce it.
+     */
     private static final int[][] SIZES = {{1, 1, 1}, {1, 2, 3}, {2, 17, 31}, {3, 33, 64}, {4, 130, 576}, {5, 65, 127}, {17, 63, 130}, {33, 192, 576}, {64, 64, 64}, {65, 130, 33},
-            {127, 31, 192}, {1, 192, 576}, {2, 576, 192}, {130, 5, 17}, {63, 257, 1030}, {0, 17, 31}};
+            {127, 31, 192}, {1, 192, 576}, {2, 576, 192}, {130, 5, 17}, {63, 257, 1030}, {9, 33, 1601}, {9, 1601, 33},
+        {530, 17, 33}, {0, 17, 31}};
     private static final int[] RANKS = {1, 3, 8, 16, 33};
     private static final int[] BLOCKS = {64, 64, 32, 64, 128, 4096};
     private static final DType[][] TYPES = {{DType.F32, DType.F32}, {DType.BF16, DType.BF16}};
@@ -25,8 +29,8 @@ final class LinearCases {
 
         KernelCase loraNamed(String operation) {
             KernelCase c = named(operation);
-            c.in("a", DType.F32, KernelCase.normal(c.random(), (long) rank * k, 1 / Math.sqrt(k)));
-            return c.in("b", DType.F32, KernelCase.normal(c.random(), (long) n * rank, 1 / Math.sqrt(n + rank)));
+            c.in("a", DType.F32, KernelCase.random(c.random(), (long) rank * k, 1 / Math.sqrt(k)));
+            return c.in("b", DType.F32, KernelCase.random(c.random(), (long) n * rank, 1 / Math.sqrt(n + rank)));
         }
 
         Weight weight(KernelCase.Buffers b) {
@@ -109,10 +113,10 @@ final class LinearCases {
     private static void quantization(List<KernelCase> cases) {
         for (QuantType quant : QuantType.values()) {
             for (DType type : List.of(DType.F32, DType.BF16)) {
-                for (int n : new int[] {0, 1, 2, 31, 63, 64, 65, 127, 130, 1001, 4096, 4257, 20001}) {
+                for (int n : new int[] {0, 1, 2, 31, 63, 64, 65, 127, 130, 1001, 4096, 4257, 70001}) {
                     int block = BLOCKS[n % BLOCKS.length];
                     KernelCase c = new KernelCase("quantize4 %s/%d %s n=%d".formatted(quant, block, type, n)).sameBits();
-                    double[] values = KernelCase.normal(c.random(), n, 0.02);
+                    double[] values = KernelCase.random(c.random(), n, 0.02);
                     for (int i = 0; i < n / 3; i++) {
                         values[i] = i % 70 == 0 ? 3e4 : i < 200 ? i % 2 == 0 ? 0.0 : -0.0 : values[i];
                     }
@@ -152,7 +156,8 @@ final class LinearCases {
                         int[] rows = accumulate ? index : distinct;
                         KernelCase c = new KernelCase("scatterRows %s->%s cols=%d%s".formatted(x, y, cols, accumulate ? " accumulate, repeated rows" : ""));
                         cases.add(c.ints("index", rows).in("x", x, rows.length * cols).inOut("y", y, 17 * cols)
-                                .call((k, b) -> k.scatterRows(b.at("x"), b.at("index"), rows.length, cols, b.at("y"), accumulate)));
+                                .call((k, b) -> k.scatterRows(b.at("x"), b.at("index"), rows.length, cols, b.at("y"), accumulate))
+                                .naive(y, (k, b) -> NaiveBf16.scatterRows(b.at("x"), rows, cols, b.at("y"), accumulate)));
                     }
                 }
             }

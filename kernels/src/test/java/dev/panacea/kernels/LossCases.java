@@ -47,7 +47,7 @@ final class LossCases {
 
     /** The spread of real logits, and one row whose exponentials overflow. */
     private static double[] logits(KernelCase c, int rows, int vocab) {
-        double[] values = KernelCase.normal(c.random(), (long) rows * vocab, 4);
+        double[] values = KernelCase.random(c.random(), (long) rows * vocab, 4);
         for (int j = 0; rows > 2 && j < vocab; j++) {
             values[vocab + j] = 500 + values[vocab + j];
         }

@@ -1,5 +1,7 @@
 package dev.panacea.kernels;
 
+import java.util.Arrays;
+
 /**
  * Operations as a framework runs them in BF16: the weights are cast to BF16, and every step of a composite operation rounds its result. The
  * error of this against exact arithmetic is the measure for the error of a kernel.
@@ -9,11 +11,11 @@ final class NaiveBf16 {
 
     private NaiveBf16() {}
 
-    static DeviceBuffer temporary(DType type, long count) {
+    private static DeviceBuffer temporary(DType type, long count) {
         return DeviceBuffer.ofHost(type, KernelCase.heap(count * type.bytes()));
     }
 
-    static DeviceBuffer bf16(DeviceBuffer x) {
+    private static DeviceBuffer bf16(DeviceBuffer x) {
         DeviceBuffer y = temporary(DType.BF16, x.length());
         K.copy(x, y, x.length(), false);
         return y;
@@ -68,6 +70,28 @@ final class NaiveBf16 {
         DeviceBuffer up = temporary(DType.BF16, dx.length());
         K.linearInputGrad(new DenseWeight(bf16(lora.a()), lora.rank(), w.cols()), t, m, up, false);
         K.copy(up, dx, dx.length(), true);
+    }
+
+    /** A row that is named again is rounded again. */
+    static void scatterRows(DeviceBuffer x, int[] rows, int cols, DeviceBuffer y, boolean accumulate) {
+        for (int i = 0; i < rows.length; i++) {
+            K.copy(x.slice((long) i * cols, cols), y.slice((long) rows[i] * cols, cols), cols, accumulate);
+        }
+    }
+
+    /** silu(gate) and dy * up are rounded in between. */
+    static void swiGluBackward(DeviceBuffer gate, DeviceBuffer up, DeviceBuffer dy, DeviceBuffer dgate, DeviceBuffer dup) {
+        double[] g = Elements.read(gate, (int) gate.length());
+        double[] u = Elements.read(up, g.length);
+        double[] d = Elements.read(dy, g.length);
+        for (int i = 0; i < g.length; i++) {
+            double sigma = 1 / (1 + Math.exp(-g[i]));
+            double silu = round(g[i] * sigma);
+            g[i] = round(d[i] * u[i]) * sigma * (1 + g[i] * (1 - sigma));
+            u[i] = d[i] * silu;
+        }
+        Elements.write(dgate, 0, g, false);
+        Elements.write(dup, 0, u, false);
     }
 
     /** Scores, probabilities and results rounded; lse from the rounded scores. */
@@ -153,7 +177,7 @@ final class NaiveBf16 {
 
         private void put(String name, int firstRow, int rows, int head, int heads, double[] values) {
             for (int i = 0; i < rows; i++) {
-                double[] row = java.util.Arrays.copyOfRange(values, i * shape.headDim(), (i + 1) * shape.headDim());
+                double[] row = Arrays.copyOfRange(values, i * shape.headDim(), (i + 1) * shape.headDim());
                 Elements.write(b.at(name), ((long) (firstRow + i) * heads + head) * shape.headDim(), row, false);
             }
         }

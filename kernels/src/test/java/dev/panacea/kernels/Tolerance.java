@@ -10,8 +10,8 @@ final class Tolerance {
     private static final double F32 = 1e-5;
     /** Half a unit in the last of BF16's 8 significant bits, and a little for the rounding to F32 before it. */
     private static final double BF16 = 1.01 / 256;
-    /** Values are of the order of one: a result that is smaller is so by cancellation. */
-    private static final double LEAST = 0.1;
+    /** The terms of a result are of the order of one: a smaller result is so by cancellation, and no more exact than they are. */
+    private static final double LEAST = 1;
 
     private Tolerance() {}
 

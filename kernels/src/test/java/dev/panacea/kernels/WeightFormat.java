@@ -21,7 +21,7 @@ enum WeightFormat {
 
     /** Rows of the order of {@code 1 / sqrt(fanIn)}, so that the products are of the order of one. */
     KernelCase add(KernelCase c, int rows, int cols, int blockSize) {
-        double[] values = KernelCase.normal(c.random(), (long) rows * cols, 1 / Math.sqrt(cols));
+        double[] values = KernelCase.random(c.random(), (long) rows * cols, 1 / Math.sqrt(cols));
         if (!isQ4()) {
             return c.in("w", DType.valueOf(name()), values);
         }
