@@ -189,6 +189,7 @@ public final class FinetuneCommand implements Callable<Integer> {
         if (other.verbose) {
             System.setProperty("org.slf4j.simpleLogger.defaultLogLevel", "info");
         }
+        refuseRepeated();
         checkDevice();
         FinetuneSettings settings = settings();
         if (results.chat == null) {
@@ -227,6 +228,13 @@ public final class FinetuneCommand implements Callable<Integer> {
 
     private boolean given(String option) {
         return spec.commandLine().getParseResult().hasMatchedOption(option);
+    }
+
+    /** Which of two values is meant? And picocli would start the option's whole group anew. */
+    private void refuseRepeated() {
+        spec.commandLine().getParseResult().matchedOptions().stream().filter(o -> o.originalStringValues().size() > 1).findFirst().ifPresent(o -> {
+            throw new ParameterException(spec.commandLine(), o.longestName() + " is given " + o.originalStringValues().size() + " times: " + String.join(", ", o.originalStringValues()));
+        });
     }
 
     private void refuseWithChat() {

@@ -1,0 +1,87 @@
+package dev.panacea.examples;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.panacea.train.StepReport;
+import java.io.ByteArrayOutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/** What a person sees: on a terminal, and in a log. */
+class ConsoleTest {
+    private final ByteArrayOutputStream out = new ByteArrayOutputStream();
+
+    private Console console(boolean terminal, boolean colour) {
+        PrintStream stream = new PrintStream(out, true, StandardCharsets.UTF_8);
+        return new Console(stream, stream, terminal, colour);
+    }
+
+    private String printed() {
+        return out.toString(StandardCharsets.UTF_8);
+    }
+
+    private static StepReport step(int step, int total) {
+        return new StepReport(step, total, 0.5, 2.34567, 0.9, 1.9e-4, 800, 500, 412.4, Duration.ofSeconds(83));
+    }
+
+    @Test
+    void aLogGetsPlainLines() {
+        TrainingProgress progress = new TrainingProgress(console(false, false));
+        progress.onStep(step(7, 120));
+        progress.onStep(step(8, 120));
+        assertThat(printed()).isEqualTo("  step   8/120  loss 2.346  lr 1.90e-04  412 tokens/s  1:23 left\n");
+        assertThat(progress.lastStep()).isEqualTo(8);
+    }
+
+    @Test
+    void aLongRunDoesNotFloodALog() {
+        TrainingProgress progress = new TrainingProgress(console(false, false));
+        for (int s = 1; s <= 10_000; s++) {
+            progress.onStep(step(s, 10_000));
+        }
+        assertThat(printed().lines().count()).isBetween(50L, 62L);
+        assertThat(printed()).contains("step     1/10000", "step 10000/10000");
+    }
+
+    @Test
+    void aTerminalGetsOneLineWrittenOver() {
+        Console console = console(true, false);
+        TrainingProgress progress = new TrainingProgress(console);
+        progress.onStep(step(1, 2));
+        progress.onStep(step(2, 2));
+        console.line("next");
+        assertThat(printed()).startsWith("\r\033[K  [##########..........]  step 1/2").contains("\r\033[K  [####################]  step 2/2").endsWith(" left\n  next\n")
+                .doesNotContain("\033[1m");
+    }
+
+    @Test
+    void workInProgressIsEndedByWhateverComes() {
+        Console console = console(false, false);
+        console.doing("Loading");
+        console.done("12 MB");
+        console.doing("Loading");
+        console.error("no memory");
+        assertThat(printed()).isEqualTo("  Loading ... 12 MB\n  Loading ... \nError: no memory\n");
+    }
+
+    @Test
+    void breaksLongTextAtSpaces() {
+        console(false, false).paragraph("word ".repeat(60).strip() + "\n\nend", "    ");
+        assertThat(printed().lines()).allMatch(l -> l.length() <= 100).startsWith("    " + "word ".repeat(19).strip()).endsWith("    ", "    end");
+    }
+
+    @Test
+    void textOfAModelCannotSteerTheTerminal() {
+        assertThat(Console.harmless("a\033[2Jb\r\u0007\u009bc\td\n")).isEqualTo("a\uFFFD[2Jb\uFFFD\uFFFD\uFFFDc\td\n");
+    }
+
+    @ParameterizedTest
+    @CsvSource({"0, 0.0 s", "4210, 4.2 s", "59949, 59.9 s", "59950, 1:00 min", "65000, 1:05 min", "3599600, 1:00:00 h", "7380000, 2:03:00 h"})
+    void durations(long millis, String text) {
+        assertThat(Figures.duration(Duration.ofMillis(millis))).isEqualTo(text);
+    }
+}
