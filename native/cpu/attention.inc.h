@@ -97,17 +97,24 @@ template <typename T> static void attend(const Attention &a, const Head &h, int6
   int64_t end = min64(key1, h.offset + (row0 + n - 1) / h.group + 1);
   for (int64_t key = key0; key < end; key += BLOCK) {
     const float *kt = state.kt, *v = state.v;
+    int64_t ldv = ld;
     if (panels) {
       kt = panels + key / BLOCK * (2 * BLOCK * ld);
       v = kt + BLOCK * ld;
     } else {
       load_keys_transposed(h, static_cast<const T *>(a.k), key, shape.d, state.kt);
-      load_keys(h, static_cast<const T *>(a.v), key, shape.d, state.v, ld);
+      const T *from = static_cast<const T *>(a.v) + h.first_key + key * h.key_stride;
+      if (sizeof(T) == sizeof(float) && shape.d == ld) {  // used where it is: each value is needed once for a few rows
+        v = reinterpret_cast<const float *>(from);
+        ldv = h.key_stride;
+      } else {
+        load_keys(h, static_cast<const T *>(a.v), key, shape.d, state.v, ld);
+      }
     }
     Mask m = mask_of(h, row0, key);
     row_key_product(m, state.q, ld, kt, shape.d, state.s);
     online_softmax(m, state, ld);
-    add_key_sum(m, state.s, v, ld, state.o);
+    add_key_sum(m, state.s, v, ldv, ld, state.o);
   }
 }
 

@@ -137,7 +137,7 @@ template <typename T> static void head_task(void *arg, int64_t task, int32_t wor
       probabilities(shape, m, state, row, state.kt, state.vt);
       add_row_sum(m, state.p, state.dout + row * ld, ld, state.dv);
       add_row_sum(m, state.ds, state.q + row * ld, ld, state.dk);
-      add_key_sum(m, state.ds, state.k, ld, state.dq + row * ld);
+      add_key_sum(m, state.ds, state.k, ld, ld, state.dq + row * ld);
     }
     store_keys<T>(h, key, shape.d, state.dk, ld, a.dk);
     store_keys<T>(h, key, shape.d, state.dv, ld, a.dv);
@@ -185,7 +185,7 @@ template <typename T> static void row_block_task(void *arg, int64_t task, int32_
   for (int64_t key = 0; key < h.keys && first_row_block(h, key) <= row; key += BLOCK, panels += 3 * BLOCK * ld) {
     Mask m = mask_of(h, row, key);
     probabilities(shape, m, state, 0, panels, panels + BLOCK * ld);
-    add_key_sum(m, state.ds, panels + 2 * BLOCK * ld, ld, state.dq);
+    add_key_sum(m, state.ds, panels + 2 * BLOCK * ld, ld, ld, state.dq);
   }
   store_rows<T>(h, row, shape, state.dq, a.dq);
 }

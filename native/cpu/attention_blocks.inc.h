@@ -13,8 +13,10 @@
 static constexpr int64_t BLOCK = 64;  // rows and keys of a block
 #if PAN_LEVEL >= 2
 static constexpr int MR = 8;  // 8 x 2 vectors of sums: 16 independent chains for 2 units of 4 cycles latency
+static constexpr int FEW = 4, FEW_VECTORS = 4;  // the tile for blocks of no more rows, such as decoding steps
 #else
 static constexpr int MR = 4;  // 16 registers: 8 sums, 2 vectors, 1 broadcast
+static constexpr int FEW = 4, FEW_VECTORS = 2;
 #endif
 
 // One call of pan_attention or pan_attention_backward.
@@ -96,11 +98,11 @@ static inline int64_t first_seer(const Mask &m, int64_t i) { return max64(0, i *
 
 // ---- products --------------------------------------------------------------------------------------------------------
 
-// c[MR, NV vectors] (+)= a b over k terms. Element (i, p) of a is a[i * lda + p], or a[p * lda + i] when `across`.
-template <int NV, bool across, bool add> static void tile(const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t k) {
-  VF sum[MR][NV];
+// c[R, NV vectors] (+)= a b over k terms. Element (i, p) of a is a[i * lda + p], or a[p * lda + i] when `across`.
+template <int R, int NV, bool across, bool add> static void tile(const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t k) {
+  VF sum[R][NV];
 #pragma GCC unroll 16
-  for (int i = 0; i < MR; i++)
+  for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
     for (int j = 0; j < NV; j++) sum[i][j] = add ? vload(c + i * ldc + j * W) : vzero();
   for (int64_t p = 0; p < k; p++) {
@@ -108,39 +110,46 @@ template <int NV, bool across, bool add> static void tile(const float *a, int64_
 #pragma GCC unroll 4
     for (int j = 0; j < NV; j++) v[j] = vload(b + p * ldb + j * W);
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++) {
+    for (int i = 0; i < R; i++) {
       VF x = vset(across ? a[p * lda + i] : a[i * lda + p]);
 #pragma GCC unroll 4
       for (int j = 0; j < NV; j++) sum[i][j] = vfma(x, v[j], sum[i][j]);
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < MR; i++)
+  for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
     for (int j = 0; j < NV; j++) vstore(c + i * ldc + j * W, sum[i][j]);
 }
 
 // s[64, 64] = x[64, d] yT[d, 64] where the mask lets any row of a tile see any key of it; the rest of s is left as it is.
 static void row_key_product(const Mask &m, const float *x, int64_t ldx, const float *yt, int64_t d, float *s) {
+  if (m.rows <= FEW) {
+    for (int64_t j = 0; j < m.keys; j += FEW_VECTORS * W) tile<FEW, FEW_VECTORS, false, false>(x, ldx, yt + j, BLOCK, s + j, BLOCK, d);
+    return;
+  }
   for (int64_t j = 0; j < m.keys; j += 2 * W)
     for (int64_t i = 0; i < m.rows; i += MR) {
       int64_t keys = seen_by_tile(m, i) - j;
       if (keys > W)
-        tile<2, false, false>(x + i * ldx, ldx, yt + j, BLOCK, s + i * BLOCK + j, BLOCK, d);
+        tile<MR, 2, false, false>(x + i * ldx, ldx, yt + j, BLOCK, s + i * BLOCK + j, BLOCK, d);
       else if (keys > 0)
-        tile<1, false, false>(x + i * ldx, ldx, yt + j, BLOCK, s + i * BLOCK + j, BLOCK, d);
+        tile<MR, 1, false, false>(x + i * ldx, ldx, yt + j, BLOCK, s + i * BLOCK + j, BLOCK, d);
     }
 }
 
-// c[64, ld] += s[64, 64] y[64, ld], s being zero where the mask is.
-static void add_key_sum(const Mask &m, const float *s, const float *y, int64_t ld, float *c) {
-  for (int64_t j = 0; j < ld; j += 2 * W)
+// c[64, ld] += s[64, 64] y[64, ld], the rows of y ldy apart, s being zero where the mask is.
+static void add_key_sum(const Mask &m, const float *s, const float *y, int64_t ldy, int64_t ld, float *c) {
+  int64_t j = 0;
+  if (m.rows <= FEW)
+    for (; j + FEW_VECTORS * W <= ld; j += FEW_VECTORS * W) tile<FEW, FEW_VECTORS, false, true>(s, BLOCK, y + j, ldy, c + j, ld, seen_by_tile(m, 0));
+  for (; j < ld; j += 2 * W)
     for (int64_t i = 0; i < m.rows; i += MR) {
       int64_t k = seen_by_tile(m, i);
       if (j + W < ld)
-        tile<2, false, true>(s + i * BLOCK, BLOCK, y + j, ld, c + i * ld + j, ld, k);
+        tile<MR, 2, false, true>(s + i * BLOCK, BLOCK, y + j, ldy, c + i * ld + j, ld, k);
       else
-        tile<1, false, true>(s + i * BLOCK, BLOCK, y + j, ld, c + i * ld + j, ld, k);
+        tile<MR, 1, false, true>(s + i * BLOCK, BLOCK, y + j, ldy, c + i * ld + j, ld, k);
     }
 }
 
@@ -151,9 +160,9 @@ static void add_row_sum(const Mask &m, const float *s, const float *x, int64_t l
       int64_t p = first_seer(m, i), k = m.rows - p;
       if (k <= 0) break;
       if (j + W < ld)
-        tile<2, true, true>(s + p * BLOCK + i, BLOCK, x + p * ld + j, ld, c + i * ld + j, ld, k);
+        tile<MR, 2, true, true>(s + p * BLOCK + i, BLOCK, x + p * ld + j, ld, c + i * ld + j, ld, k);
       else
-        tile<1, true, true>(s + p * BLOCK + i, BLOCK, x + p * ld + j, ld, c + i * ld + j, ld, k);
+        tile<MR, 1, true, true>(s + p * BLOCK + i, BLOCK, x + p * ld + j, ld, c + i * ld + j, ld, k);
     }
 }
 
@@ -205,9 +214,14 @@ template <typename T> static void load_keys_transposed(const Head &h, const T *x
   int64_t n = min64(BLOCK, h.keys - key0);
   for (int64_t i = 0; i < BLOCK; i += W)
     for (int64_t j = 0; j < d; j += W) {
+      const T *from = x + h.first_key + (key0 + i) * h.key_stride + j;
       VF v[W];
+      if (i + W <= n && j + W <= d) {
 #pragma GCC unroll 16
-      for (int r = 0; r < W; r++) v[r] = i + r < n ? vload_n(x + h.first_key + (key0 + i + r) * h.key_stride + j, d - j) : vzero();
+        for (int r = 0; r < W; r++) v[r] = vload(from + r * h.key_stride);
+      } else {
+        for (int r = 0; r < W; r++) v[r] = i + r < n ? vload_n(from + r * h.key_stride, d - j) : vzero();
+      }
       transpose(v);
 #pragma GCC unroll 16
       for (int r = 0; r < W; r++) vstore(y + (j + r) * BLOCK + i, v[r]);

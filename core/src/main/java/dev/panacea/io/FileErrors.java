@@ -40,7 +40,7 @@ final class FileErrors {
         }
         if (cause instanceof NoSuchFileException || cause instanceof FileNotFoundException) {
             return cause instanceof FileSystemException f && f.getFile() != null && !f.getFile().equals(file.toString())
-                    ? f.getFile() + " does not exist" : "it does not exist";
+                    ? f.getFile() + " does not exist" : "it does not exist; check the path";
         }
         if (cause instanceof NotDirectoryException || message.contains("Not a directory")) {
             return "a part of the path is a file, not a folder";

@@ -67,7 +67,8 @@ final class LlamaTensors {
         }
         List<String> extra = found.keySet().stream().filter(name -> !expected.containsKey(name)).toList();
         if (!extra.isEmpty()) {
-            throw new PanaceaException(file + " has " + some(extra) + ", which no Llama model of its configuration has; only plain Llama models (no biases, no experts) are supported");
+            throw new PanaceaException(file + " has " + some(extra) + ", which no Llama model of its configuration has; only plain Llama models (no biases,"
+                    + " no experts) are supported");
         }
     }
 

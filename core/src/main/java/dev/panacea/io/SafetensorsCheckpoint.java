@@ -149,7 +149,8 @@ public final class SafetensorsCheckpoint implements Checkpoint {
         map.properties().forEach(e -> {
             String file = e.getValue().asText();
             if (!e.getValue().isTextual() || !isPlainFileName(file)) {
-                throw new PanaceaException(path + " places " + e.getKey() + " in the file " + e.getValue() + ", which is not the plain name of a .safetensors file in the same folder");
+                throw new PanaceaException(path + " places " + e.getKey() + " in the file " + e.getValue()
+                        + ", which is not the plain name of a .safetensors file in the same folder");
             }
             places.put(e.getKey(), file);
         });

@@ -119,7 +119,8 @@ class PeftAdapterTest {
 
     @Test
     void refusesSettingsThatChangeTheArithmetic() {
-        for (String setting : List.of("use_dora\": true", "lora_bias\": true", "use_qalora\": true", "use_bdlora\": true", "alora_invocation_tokens\": [1, 2]", "fan_in_fan_out\": true",
+        for (String setting : List.of("use_dora\": true", "lora_bias\": true", "use_qalora\": true", "use_bdlora\": true", "alora_invocation_tokens\": [1, 2]",
+                "fan_in_fan_out\": true",
                 "layer_replication\": [[0, 2]]", "bias\": \"all\"", "modules_to_save\": [\"lm_head\"]", "trainable_token_indices\": [5]", "target_parameters\": [\"x\"]",
                 "arrow_config\": {\"top_k\": 1}", "megatron_config\": {\"a\": 1}", "init_lora_weights\": \"pissa\"", "layers_pattern\": \"h\"", "an_invention_of_2031\": 3")) {
             String name = setting.substring(0, setting.indexOf('"'));

@@ -73,7 +73,7 @@ final class Console {
 
     synchronized void line(String text) {
         endLine();
-        out.println("  " + text);
+        out.println(text.isEmpty() ? "" : "  " + text);
     }
 
     /** Text of any length, indented and broken at spaces. */

@@ -67,8 +67,7 @@ final class FinetunePipeline {
     // ---- model and data ----------------------------------------------------------------------------------------------
 
     private void introduce(Kernels kernels, boolean replaces) {
-        console.doing(console.bold("Panacea " + Versions.panacea()) + " on " + kernels.description() + ", Java " + Runtime.version().feature());
-        console.endLine();
+        console.heading("Panacea " + Versions.panacea() + " on " + kernels.description() + ", Java " + Runtime.version().feature());
         if (replaces) {
             console.line("The results of an earlier run in " + settings.output() + " will be replaced when this one has its own");
         }

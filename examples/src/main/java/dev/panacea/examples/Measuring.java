@@ -9,6 +9,7 @@ import dev.panacea.llama.LlamaModel;
 import dev.panacea.text.BpeTokenizer;
 import java.util.List;
 import java.util.OptionalDouble;
+import java.util.stream.IntStream;
 
 /** Measures a model on the held-out data: loss of the answers there, and BLEU of its own answers against them. */
 final class Measuring {
@@ -33,15 +34,15 @@ final class Measuring {
             return new Measurement(new RunRecord.Score(loss, OptionalDouble.empty()), List.of());
         }
         console.doing("Answering " + data.questions().size() + " held-out questions");
-        List<String> answers = clock.time("answer_" + when, () -> answers(data.questions(), settings));
-        double bleu = Bleu.corpus(answers, List.of(data.questions().stream().map(Question::reference).toList())).score();
+        List<int[]> ids = clock.time("answer_" + when, () -> answers(data.questions(), settings.answerTokens()));
+        List<String> texts = ids.stream().map(a -> tokenizer.decode(a, true).strip()).toList();
+        double bleu = Bleu.corpus(texts, List.of(data.questions().stream().map(Question::reference).toList())).score();
         console.done(Figures.format("BLEU %.2f", bleu));
-        return new Measurement(new RunRecord.Score(loss, OptionalDouble.of(bleu)), answers);
+        List<String> shown = IntStream.range(0, texts.size()).mapToObj(i -> texts.get(i) + (ids.get(i).length == settings.answerTokens() ? " [...]" : "")).toList();
+        return new Measurement(new RunRecord.Score(loss, OptionalDouble.of(bleu)), shown);
     }
 
-    private List<String> answers(List<Question> questions, FinetuneSettings settings) {
-        List<int[]> answers = new Generator(model).generate(questions.stream().map(Question::prompt).toList(), GenerationConfig.greedy(settings.answerTokens()),
-                questions.getFirst().stopTokens());
-        return answers.stream().map(ids -> tokenizer.decode(ids, true).strip()).toList();
+    private List<int[]> answers(List<Question> questions, int most) {
+        return new Generator(model).generate(questions.stream().map(Question::prompt).toList(), GenerationConfig.greedy(most), questions.getFirst().stopTokens());
     }
 }

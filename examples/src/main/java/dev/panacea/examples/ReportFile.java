@@ -126,7 +126,7 @@ final class ReportFile {
             answer("In the data", s.reference());
             html.append("</div>\n</article>\n");
         }
-        html.append("</section>\n");
+        html.append("<p class=\"note\">Answers of a language model, chosen by their place in the data and not by their quality. They are no advice, least of all medical.</p>\n</section>\n");
     }
 
     private void answer(String name, String text) {
@@ -188,7 +188,7 @@ final class ReportFile {
             .tile .value { font-size: 25px; font-weight: 650; line-height: 1.3; font-variant-numeric: tabular-nums; white-space: nowrap; }
             .tile .note { font-size: 12.5px; }
             .card { padding: 20px 22px; margin-bottom: 16px; }
-            .card > .note { margin: 12px 0 0; font-size: 13.5px; }
+            .card > .note { margin: 14px 0 0; font-size: 13.5px; }
             svg { display: block; width: 100%; height: auto; }
             svg .grid { stroke: var(--line); stroke-width: 1; }
             svg .tick, svg .axis { fill: var(--soft); font-size: 12px; font-variant-numeric: tabular-nums; }

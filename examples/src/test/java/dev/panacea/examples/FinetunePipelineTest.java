@@ -1,0 +1,133 @@
+package dev.panacea.examples;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The whole job on a model small enough for a test. */
+class FinetunePipelineTest {
+    @TempDir
+    static Path shared;
+
+    private static Path model;
+    private static Path data;
+
+    @TempDir
+    Path folder;
+
+    @BeforeAll
+    static void writeModelAndData() throws IOException {
+        model = TinyModel.write(shared.resolve("tiny"));
+        StringBuilder rows = new StringBuilder();
+        for (int i = 0; i < 20; i++) {
+            rows.append("{\"Patient\": \"Ward ").append(i).append(": what is <b>this</b>?\", \"Doctor\": \"aaaa bbbb aaaa bbbb\"}\n");
+        }
+        data = Files.writeString(shared.resolve("rows.jsonl"), rows);
+    }
+
+    private Run train(Path output, String... more) {
+        return Run.of(Stream.concat(Stream.of("--model", model.toString(), "--data", data.toString(), "--output", output.toString(), "--learning-rate",
+                "0.02", "--rank", "4", "--answers", "2", "--answer-tokens", "12"), Arrays.stream(more)).toArray(String[]::new));
+    }
+
+    @Test
+    void trainsMeasuresAndReports() throws IOException {
+        Path output = folder.resolve("new/deep");
+        Run run = train(output, "--epochs", "4");
+        assertThat(run.err()).isEmpty();
+        assertThat(run.exitCode()).isZero();
+        assertThat(run.out()).contains("Before training", "So quantization to 4 bits costs", "step 12/12", "read back: the same logits", "weights as loaded", "in NF4, before",
+                output.resolve("report.html").toString(), "--chat");
+        assertThat(files(output)).containsExactly("adapter", "metrics.json", "report.html");
+        assertThat(files(output.resolve("adapter"))).containsExactly("README.md", "adapter_config.json", "adapter_model.safetensors");
+
+        JsonNode metrics = new JsonMapper().readTree(output.resolve("metrics.json").toFile());
+        double before = metrics.at("/evaluation/before/loss").asDouble();
+        double after = metrics.at("/evaluation/after/loss").asDouble();
+        assertThat(after).as("a text of two letters is learnt soon").isLessThan(before - 1);
+        assertThat(metrics.at("/evaluation/after/perplexity").asDouble()).isCloseTo(Math.exp(after), within(1e-9));
+        assertThat(metrics.at("/evaluation/as_loaded/target_tokens").asInt()).isEqualTo(2 * ("aaaa bbbb aaaa bbbb".length() + 1));
+        assertThat(metrics.at("/steps")).hasSize(12);
+        assertThat(metrics.at("/steps/11/loss").asDouble()).isLessThan(metrics.at("/steps/0/loss").asDouble());
+        long tokens = 0;
+        for (JsonNode step : metrics.at("/steps")) {
+            tokens += step.get("tokens").asLong();
+            assertThat(step.get("grad_norm").asDouble()).isPositive();
+        }
+        assertThat(metrics.at("/training_tokens").asLong()).isEqualTo(tokens);
+        assertThat(metrics.at("/settings/rank").asInt()).isEqualTo(4);
+        assertThat(metrics.at("/model/origin").asText()).isEqualTo("local path");
+        assertThat(Files.readString(output.resolve("report.html"))).contains("what is &lt;b&gt;this&lt;/b&gt;?").doesNotContain("<b>this");
+
+        Run chat = Run.of("--chat", "What is this?", "--output", output.toString(), "--answer-tokens", "10");
+        assertThat(chat.err()).isEmpty();
+        assertThat(chat.exitCode()).isZero();
+        assertThat(chat.out()).contains(model.toString());
+    }
+
+    @Test
+    void sameSeedSameResultAndAnEarlierRunIsReplaced() throws IOException {
+        Path output = folder.resolve("out");
+        train(output, "--max-steps", "3", "--quantization", "none");
+        byte[] first = Files.readAllBytes(output.resolve("adapter/adapter_model.safetensors"));
+        Run again = train(output, "--max-steps", "3", "--quantization", "none");
+        assertThat(again.out()).contains("The results of an earlier run in " + output + " will be replaced").doesNotContain("NF4", "quantization");
+        assertThat(Files.readAllBytes(output.resolve("adapter/adapter_model.safetensors"))).isEqualTo(first);
+        train(output, "--max-steps", "3", "--quantization", "none", "--seed", "7");
+        assertThat(Files.readAllBytes(output.resolve("adapter/adapter_model.safetensors"))).isNotEqualTo(first);
+    }
+
+    @Test
+    void refusesWhatTheModelCannotDoBeforeAnythingLong() {
+        for (String[] bad : List.of(new String[] {"--rank", "17", "k_proj of this model; at most 16 is possible"},
+                new String[] {"--max-seq-length", "513", "this model takes at most 512 tokens"}, new String[] {"--answer-tokens", "512", "this model takes at most 512 tokens"})) {
+            Run run = Run.of("--model", model.toString(), "--data", data.toString(), "--output", folder.resolve("out").toString(), bad[0], bad[1]);
+            assertThat(run.exitCode()).isEqualTo(2);
+            assertThat(run.err()).startsWith("Error: " + bad[0] + " " + bad[1] + ": ").contains(bad[2]).hasLineCount(1);
+            assertThat(run.out()).doesNotContain("Before training");
+            assertThat(folder.resolve("out")).doesNotExist();
+        }
+    }
+
+    @Test
+    void tellsOfBadDataBeforeAnythingLong() throws IOException {
+        Path one = Files.writeString(folder.resolve("one.jsonl"), "{\"Patient\": \"a\", \"Doctor\": \"b\"}\n");
+        Path noAnswer = Files.writeString(folder.resolve("open.jsonl"), "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n");
+        Path empty = Files.writeString(folder.resolve("empty.jsonl"), "");
+        for (Path bad : List.of(one, noAnswer, empty)) {
+            Run run = Run.of("--model", model.toString(), "--data", bad.toString(), "--output", folder.resolve("out").toString());
+            assertThat(run.exitCode()).as(bad.toString()).isEqualTo(1);
+            assertThat(run.err()).startsWith("Error: ").contains(bad.toString()).hasLineCount(1);
+            assertThat(run.out()).doesNotContain("Before training");
+            assertThat(folder.resolve("out")).doesNotExist();
+        }
+    }
+
+    @Test
+    void plainTextHasNoQuestionsAndNoBleu() throws IOException {
+        Path text = Files.writeString(folder.resolve("text.jsonl"), "{\"text\": \"aaaa bbbb\"}\n".repeat(4));
+        Path output = folder.resolve("out");
+        Run run = Run.of("--model", model.toString(), "--data", text.toString(), "--output", output.toString(), "--max-steps", "1", "--rank", "4");
+        assertThat(run.exitCode()).isZero();
+        JsonNode metrics = new JsonMapper().readTree(output.resolve("metrics.json").toFile());
+        assertThat(metrics.at("/evaluation/after/bleu").isNull()).isTrue();
+        assertThat(metrics.at("/samples")).isEmpty();
+    }
+
+    private static List<String> files(Path folder) throws IOException {
+        try (var entries = Files.list(folder)) {
+            return entries.map(p -> p.getFileName().toString()).sorted().toList();
+        }
+    }
+}
