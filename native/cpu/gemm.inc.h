@@ -44,15 +44,33 @@ struct Product {
 
 typedef void (*TileKernel)(int64_t steps, const uint32_t *a, const uint32_t *b, float *sums, bool fresh);
 
+// The kernel's vectors: those of the tier, or the four floats of one SSE or NEON register: GCC keeps sums in wider
+// vectors than the machine has in memory.
+#if PAN_LEVEL >= 1
+typedef VF KV;
+PAN_INLINE KV kernel_load(const void *p) { return vload((const float *)p); }
+PAN_INLINE KV kernel_set(float x) { return vset(x); }
+PAN_INLINE KV kernel_fma(KV a, KV b, KV c) { return vfma(a, b, c); }
+#else
+typedef float KV __attribute__((vector_size(16)));
+PAN_INLINE KV kernel_load(const void *p) {
+  KV v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+PAN_INLINE KV kernel_set(float x) { return KV{x, x, x, x}; }
+PAN_INLINE KV kernel_fma(KV a, KV b, KV c) { return a * b + c; }
+#endif
+constexpr int kLanes = sizeof(KV) / 4, kVectors = kNR / kLanes;
+
 // sums[kRows][kNR] = (fresh ? 0 : sums) + a[kRows][kLda] b[steps][kNR].
 template <bool kPairs, int kRows>
 static void tile_kernel(int64_t steps, const uint32_t *a, const uint32_t *b, float *sums, bool fresh) {
-  VF low[kRows], high[kRows];
+  KV sum[kRows][kVectors];
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; i++) {
-    low[i] = fresh ? vzero() : vload(sums + i * kNR);
-    high[i] = fresh ? vzero() : vload(sums + i * kNR + W);
-  }
+  for (int i = 0; i < kRows; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; j++) sum[i][j] = fresh ? KV{} : kernel_load(sums + i * kNR + j * kLanes);
   for (int64_t step = 0; step < steps; step++, b += kNR) {
 #if PAN_LEVEL >= 3
     if (kPairs) {
@@ -60,25 +78,26 @@ static void tile_kernel(int64_t steps, const uint32_t *a, const uint32_t *b, flo
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; i++) {
         __m512bh v = (__m512bh)_mm512_set1_epi32((int)a[i * kLda + step]);
-        low[i] = _mm512_dpbf16_ps(low[i], v, b0);
-        high[i] = _mm512_dpbf16_ps(high[i], v, b1);
+        sum[i][0] = _mm512_dpbf16_ps(sum[i][0], v, b0);
+        sum[i][1] = _mm512_dpbf16_ps(sum[i][1], v, b1);
       }
       continue;
     }
 #endif
-    VF b0 = vload((const float *)b), b1 = vload((const float *)b + W);
+    KV row[kVectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; j++) row[j] = kernel_load(b + j * kLanes);
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; i++) {
-      VF v = vset(as_float(a[i * kLda + step]));
-      low[i] = vfma(v, b0, low[i]);
-      high[i] = vfma(v, b1, high[i]);
+      KV v = kernel_set(as_float(a[i * kLda + step]));
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; j++) sum[i][j] = kernel_fma(v, row[j], sum[i][j]);
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; i++) {
-    vstore(sums + i * kNR, low[i]);
-    vstore(sums + i * kNR + W, high[i]);
-  }
+  for (int i = 0; i < kRows; i++)
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; j++) memcpy(sums + i * kNR + j * kLanes, &sum[i][j], sizeof(KV));
 }
 
 // The kernel for `rows` rows, rounded up to an even number.

@@ -50,6 +50,7 @@ PAN_INLINE VU row_words(const char *row, int64_t at, int64_t bytes) {
   return v;
 }
 
+#if PAN_LEVEL >= 1
 // The absmax of the W lanes of chunk c; scales are those of the row's blocks, `blocks` of them; 0 beyond.
 PAN_INLINE VF chunk_scales(const float *scales, int64_t blocks, int64_t block, int64_t c, VU lane_block) {
   if (block >= 8 * W) return vset(scales[c * 8 * W / block]);
@@ -57,13 +58,11 @@ PAN_INLINE VF chunk_scales(const float *scales, int64_t blocks, int64_t block, i
   VF v = vload_n(scales + first_block, blocks - first_block);
 #if PAN_LEVEL >= 2
   return _mm512_permutexvar_ps((__m512i)lane_block, v);
-#elif PAN_LEVEL == 1
-  return _mm256_permutevar8x32_ps(v, (__m256i)lane_block);
 #else
-  (void)lane_block;
-  return v;
+  return _mm256_permutevar8x32_ps(v, (__m256i)lane_block);
 #endif
 }
+#endif
 
 // sums[r] = the product of one row of W with the rows r of x.
 template <int kRows>
@@ -102,6 +101,7 @@ static void row_products(const FewRows &f, const char *row, const float *scales,
       }
     }
   } else {
+#if PAN_LEVEL >= 1
     for (int64_t c = 0; c < f.chunks; c++) {
       VU words = row_words(row, c * W, cols / 2);
       VF part[kRows][2];
@@ -117,6 +117,9 @@ static void row_products(const FewRows &f, const char *row, const float *scales,
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; r++) even[r] = vfma(part[r][0] + part[r][1], scale, even[r]);
     }
+#else
+    (void)scales, (void)levels, (void)lane_block;  // rows are decoded first
+#endif
   }
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; r++) sums[r] = vsum(even[r] + odd[r]);

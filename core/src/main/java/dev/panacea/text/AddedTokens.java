@@ -1,6 +1,7 @@
 package dev.panacea.text;
 
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
@@ -39,11 +40,13 @@ final class AddedTokens {
 
     private final List<Token> tokens;
     private final Map<Character, List<Token>> byFirst = new HashMap<>();
+    private final BitSet firsts = new BitSet();
 
     AddedTokens(List<Token> tokens) {
         this.tokens = List.copyOf(tokens);
         for (Token t : tokens) {
             if (!t.text.isEmpty()) {
+                firsts.set(t.text.charAt(0));
                 byFirst.computeIfAbsent(t.text.charAt(0), c -> new ArrayList<>()).add(t);
             }
         }
@@ -55,9 +58,9 @@ final class AddedTokens {
     }
 
     private Optional<Token> at(String text, int i) {
-        List<Token> candidates = byFirst.get(text.charAt(i));
-        if (candidates != null) {
-            for (Token t : candidates) {
+        // Most characters begin no name: asked before anything is allocated.
+        if (firsts.get(text.charAt(i))) {
+            for (Token t : byFirst.get(text.charAt(i))) {
                 if (text.startsWith(t.text, i)) {
                     return Optional.of(t);
                 }

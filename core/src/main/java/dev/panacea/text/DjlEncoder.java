@@ -1,6 +1,7 @@
 package dev.panacea.text;
 
 import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
+import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
 import dev.panacea.kernels.PanaceaException;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
@@ -53,7 +54,14 @@ final class DjlEncoder implements AutoCloseable {
             if (closed) {
                 throw new IllegalStateException("the tokenizer is closed");
             }
-            long[] ids = tokenizer.encode(wellFormed(text), false, false).getIds();
+            long encoding = TokenizersLibrary.LIB.encode(tokenizer.getHandle(), wellFormed(text), false);
+            long[] ids;
+            try {
+                // The ids alone: DJL's own encode() also makes Java objects of every token, which takes as long again as the encoding.
+                ids = TokenizersLibrary.LIB.getTokenIds(encoding);
+            } finally {
+                TokenizersLibrary.LIB.deleteEncoding(encoding);
+            }
             int[] out = new int[ids.length];
             for (int i = 0; i < ids.length; i++) {
                 out[i] = Math.toIntExact(ids[i]);

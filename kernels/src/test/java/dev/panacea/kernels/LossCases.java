@@ -16,7 +16,7 @@ final class LossCases {
         }
         for (int n : new int[] {0, 1, 17, 64, 1000, 5003, 70001}) {
             adamW(cases, n, new AdamWStep(0.5f, 1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 1));
-            adamW(cases, n, new AdamWStep(1, 0, 0.9f, 0.95f, 1e-6f, 0, 1000));
+            adamW(cases, n, new AdamWStep(1, 0.5f, 0.9f, 0.95f, 0.1f, 0, 1000));
             for (DType x : TYPES) {
                 cases.add(new KernelCase("sumOfSquares %s n=%d".formatted(x, n)).in("x", x, n).out("sum", DType.F32, 1)
                         .call((k, b) -> Elements.write(b.at("sum"), 0, new double[] {k.sumOfSquares(b.at("x"), n) / Math.max(n, 1)}, false)));

@@ -32,15 +32,57 @@ class ReferenceKernelsTest {
         assertThat(Bf16.fromFloat(-0f)).isEqualTo((short) 0x8000);
     }
 
+    /** The mean of the squares is 9, so x * inv is a multiple of a third; without the rounding in between, two of the results are others. */
     @Test
-    void rmsNormRoundsBeforeTheWeight() {
-        DeviceBuffer x = DeviceBuffer.ofHost(DType.BF16, MemorySegment.ofArray(KernelCase.content(DType.BF16, new double[] {1, 2, 3})));
-        DeviceBuffer y = DeviceBuffer.ofHost(DType.BF16, KernelCase.heap(6));
-        DeviceBuffer inv = f32(1);
-        kernels.rmsNorm(x, f32(1.1, 0.7, 3.3), 0, 1, 3, y, inv);
-        float inverse = (float) (1 / Math.sqrt(14 / 3.0));
-        assertThat(values(inv)).containsExactly(inverse);
-        assertThat(values(y)).containsExactly(Bf16.round(Bf16.round(inverse) * 1.1f), Bf16.round(Bf16.round(2 * inverse) * 0.7f), Bf16.round(Bf16.round(3 * inverse) * 3.3f));
+    void rmsNormRoundsBeforeTheWeightOnEveryBackend() {
+        double[] x = {1, 1, 5, 3};
+        double[] weight = values(f32(1.15, 0.7, 1.3, 1.9));
+        double[] expected = new double[4];
+        double[] unrounded = new double[4];
+        for (int i = 0; i < 4; i++) {
+            expected[i] = bf16(bf16(x[i] / 3) * weight[i]);
+            unrounded[i] = bf16(x[i] / 3 * weight[i]);
+        }
+        assertThat(expected).isNotEqualTo(unrounded);
+        for (BackendUnderTest backend : BackendUnderTest.all()) {
+            Kernels k = backend.variants().getFirst();
+            try (DeviceMemory memory = k.allocate(256)) {
+                DeviceBuffer y = memory.view(DType.BF16, 64, 4);
+                k.rmsNorm(upload(k, memory.view(DType.BF16, 0, 4), x), upload(k, memory.view(DType.F32, 128, 4), weight), 0, 1, 4, y, memory.view(DType.F32, 192, 1));
+                assertThat(values(y)).as(backend.name()).isEqualTo(expected);
+            }
+        }
+    }
+
+    @Test
+    void swiGluRoundsSiluOnEveryBackend() {
+        double[] gate = {-1.5, -0.25, 0.75, 1.25, 2.5, 4};
+        double[] up = {1.1171875, -0.703125, 3.296875, 1.8984375, 0.55078125, 1.3359375};
+        double[] expected = new double[6];
+        double[] unrounded = new double[6];
+        for (int i = 0; i < 6; i++) {
+            double silu = gate[i] / (1 + Math.exp(-gate[i]));
+            expected[i] = bf16(bf16(silu) * up[i]);
+            unrounded[i] = bf16(silu * up[i]);
+        }
+        assertThat(expected).isNotEqualTo(unrounded);
+        for (BackendUnderTest backend : BackendUnderTest.all()) {
+            Kernels k = backend.variants().getFirst();
+            try (DeviceMemory memory = k.allocate(192)) {
+                DeviceBuffer y = memory.view(DType.BF16, 128, 6);
+                k.swiGlu(upload(k, memory.view(DType.BF16, 0, 6), gate), upload(k, memory.view(DType.BF16, 64, 6), up), 6, y);
+                assertThat(values(y)).as(backend.name()).isEqualTo(expected);
+            }
+        }
+    }
+
+    private static double bf16(double value) {
+        return Bf16.round((float) value);
+    }
+
+    private static DeviceBuffer upload(Kernels k, DeviceBuffer buffer, double[] values) {
+        k.upload(MemorySegment.ofArray(KernelCase.content(buffer.type(), values)), buffer);
+        return buffer;
     }
 
     @Test
