@@ -1,0 +1,155 @@
+package dev.panacea.examples;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The packed jar as a user starts it, in processes of its own. */
+class FinetuneJarIT {
+    private static final Path JAR = Path.of(System.getProperty("finetune.jar"));
+    private static final String JAVA = Path.of(System.getProperty("java.home"), "bin", "java").toString();
+
+    @TempDir
+    static Path shared;
+
+    private static Path model;
+    private static Path data;
+
+    @TempDir
+    Path folder;
+
+    private record Result(int exitCode, String out, String err) {}
+
+    @BeforeAll
+    static void writeModelAndData() throws IOException {
+        model = TinyModel.write(shared.resolve("tiny"));
+        data = Files.writeString(shared.resolve("rows.csv"), "Context,Response\n" + "what is this?,\"aaaa, bbbb\"\n".repeat(12));
+    }
+
+    private List<String> training(String... more) {
+        List<String> arguments = new ArrayList<>(List.of("--model", model.toString(), "--data", data.toString(), "--output", folder.resolve("out").toString(), "--answers", "2",
+                "--answer-tokens", "8"));
+        arguments.addAll(List.of(more));
+        return arguments;
+    }
+
+    /** JDKs that deny what later ones will deny by default: nothing may need a flag, and nothing may warn. */
+    @Test
+    void runsWithoutFlagsAndWithoutWarnings() throws Exception {
+        List<String> flags = Runtime.version().feature() >= 24 ? List.of("--illegal-native-access=deny", "--sun-misc-unsafe-memory-access=deny") : List.of();
+        Result run = start(JAVA, flags, training("--max-steps", "2"));
+        assertThat(run.err()).isEmpty();
+        assertThat(run.exitCode()).isZero();
+        assertThat(run.out()).contains("Result on held-out data");
+        assertThat(folder.resolve("out/metrics.json")).exists();
+    }
+
+    @Test
+    void tellsItsVersion() throws Exception {
+        Result run = start(JAVA, List.of(), List.of("--version"));
+        assertThat(run.err()).isEmpty();
+        assertThat(run.exitCode()).isZero();
+        assertThat(run.out()).startsWith("Panacea " + System.getProperty("finetune.version"));
+    }
+
+    @Test
+    void anOlderJavaStartsANewerOne() throws Exception {
+        Optional<Path> old = olderJava();
+        assumeTrue(old.isPresent(), "no Java older than 22 on this machine");
+        Result version = start(old.get().toString(), List.of(), List.of("--version"));
+        assertThat(version.err()).isEmpty();
+        assertThat(version.exitCode()).isZero();
+        assertThat(version.out()).startsWith("Panacea ").doesNotContain(old.get().toRealPath().toString());
+        assertThat(start(old.get().toString(), List.of(), List.of("--rank", "x")).exitCode()).as("the child's exit code").isEqualTo(2);
+    }
+
+    @Test
+    void anOlderJavaAloneSaysWhatToInstall() throws Exception {
+        Optional<Path> old = olderJava();
+        assumeTrue(old.isPresent(), "no Java older than 22 on this machine");
+        ProcessBuilder builder = new ProcessBuilder(old.get().toString(), "-jar", JAR.toString());
+        builder.environment().put("PANACEA_JAVA_HOME", folder.toString());
+        Result run = finish(builder.start());
+        assertThat(run.exitCode()).isEqualTo(1);
+        assertThat(run.err()).contains("Panacea needs Java 22 or newer", "Install JDK 25");
+    }
+
+    @Test
+    void stoppedInTheMiddleItLeavesNothingHalfDone() throws Exception {
+        Process process = new ProcessBuilder(command(JAVA, List.of(), training("--max-steps", "1000000"))).redirectErrorStream(true).start();
+        StringBuilder out = new StringBuilder();
+        try (BufferedReader reader = process.inputReader(StandardCharsets.UTF_8)) {
+            String line = reader.readLine();
+            while (line != null) {
+                out.append(line).append('\n');
+                if (line.contains("step ") && line.contains("/1000000")) {
+                    // Not Process.destroy, which would close the output as well.
+                    process.toHandle().destroy();
+                }
+                line = reader.readLine();
+            }
+        }
+        assertThat(process.waitFor(60, TimeUnit.SECONDS)).isTrue();
+        assertThat(process.exitValue()).isEqualTo(128 + 15);
+        assertThat(out.toString()).contains("Stopped. Nothing was written; ").contains("training steps are lost");
+        assertThat(folder.resolve("out")).doesNotExist();
+    }
+
+    private static Optional<Path> olderJava() throws IOException {
+        Path folder = Path.of("/usr/lib/jvm");
+        if (!Files.isDirectory(folder)) {
+            return Optional.empty();
+        }
+        try (Stream<Path> homes = Files.list(folder)) {
+            return homes.filter(h -> isOlder(h.resolve("release"))).map(h -> h.resolve("bin/java")).filter(Files::isExecutable).sorted().findFirst();
+        }
+    }
+
+    private static boolean isOlder(Path release) {
+        try {
+            return Files.isRegularFile(release) && Files.readString(release).matches("(?s).*JAVA_VERSION=\"(1\\.8|9|1\\d|20|21)[.\"].*");
+        } catch (IOException e) {
+            return false;
+        }
+    }
+
+    private static List<String> command(String java, List<String> flags, List<String> arguments) {
+        List<String> command = new ArrayList<>(List.of(java));
+        command.addAll(flags);
+        command.addAll(List.of("-jar", JAR.toString()));
+        command.addAll(arguments);
+        return command;
+    }
+
+    private static Result start(String java, List<String> flags, List<String> arguments) throws Exception {
+        return finish(new ProcessBuilder(command(java, flags, arguments)).start());
+    }
+
+    private static Result finish(Process process) throws Exception {
+        StringBuilder err = new StringBuilder();
+        Thread reader = new Thread(() -> read(process, err));
+        reader.start();
+        String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertThat(process.waitFor(120, TimeUnit.SECONDS)).isTrue();
+        reader.join();
+        return new Result(process.exitValue(), out, err.toString());
+    }
+
+    private static void read(Process process, StringBuilder err) {
+        new BufferedReader(new InputStreamReader(process.getErrorStream(), StandardCharsets.UTF_8)).lines().forEach(l -> err.append(l).append('\n'));
+    }
+}
