@@ -99,7 +99,7 @@ PAN_API int32_t pan_linear_weight_grad(pan_context *ctx, const void *dy, const v
 /* ---- 4-bit quantization ------------------------------------------------------------------------------------------- */
 
 /* packed[(n+1)/2] and absmax[ceil(n/block)] of x[n], bit for bit as bitsandbytes makes them: NF4, or FP4 when fp4 != 0.
-   Element 2j goes to the high nibble; a missing last element is code 0 of an odd n's low nibble (bitsandbytes pads with the code of 0). */
+   Element 2j goes to the high nibble; where n is odd, the last low nibble is the code of the value 0, as bitsandbytes pads. */
 PAN_API int32_t pan_quantize4(pan_context *ctx, const void *x, int32_t type, int64_t n, int32_t block, int32_t fp4, uint8_t *packed, float *absmax);
 /* y[rows*cols] = the weight's values, rounded once to type. */
 PAN_API int32_t pan_dequantize(pan_context *ctx, const pan_weight *w, void *y, int32_t type);

@@ -102,7 +102,10 @@ public interface Kernels extends AutoCloseable {
     /** y[n] = round(silu(gate)) * up; y may be gate or up. */
     void swiGlu(DeviceBuffer gate, DeviceBuffer up, long n, DeviceBuffer y);
 
-    /** dup = dy * silu(gate); dgate = dy * up * σ(gate) * (1 + gate * (1 - σ(gate))). dgate may be gate, dup may be up. */
+    /**
+     * dup = dy * silu(gate); dgate = dy * up * σ(gate) * (1 + gate * (1 - σ(gate))). dgate may be gate, dup may be up. In BF16 a backend may
+     * round silu(gate) first, as the forward pass does.
+     */
     void swiGluBackward(DeviceBuffer gate, DeviceBuffer up, DeviceBuffer dy, long n, DeviceBuffer dgate, DeviceBuffer dup);
 
     // ---- rows, loss, optimizer ---------------------------------------------------------------------------------------
@@ -110,7 +113,10 @@ public interface Kernels extends AutoCloseable {
     /** y[i,:] = row index[i] (I32 [M]) of w, of any format, converted to y's type. An index outside the rows is an {@link IllegalArgumentException} on the CPU. */
     void gatherRows(Weight w, DeviceBuffer index, int m, DeviceBuffer y);
 
-    /** y[index[i],:] = x[i,:] (+ y), rows of {@code cols} elements; y F32 or BF16. With {@code accumulate}, repeated indices add up in ascending order of i. */
+    /**
+     * y[index[i],:] = x[i,:] (+ y), rows of {@code cols} elements; y F32 or BF16. With {@code accumulate}, repeated indices add up in ascending
+     * order of i; a BF16 y may be rounded at each.
+     */
     void scatterRows(DeviceBuffer x, DeviceBuffer index, int m, int cols, DeviceBuffer y, boolean accumulate);
 
     /** losses[i] (F32) = logsumexp(logits[i,:]) - logits[i, targets[i]]; logits F32 [rows, vocab], targets I32. */
