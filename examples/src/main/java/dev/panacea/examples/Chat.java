@@ -23,6 +23,8 @@ import java.util.Optional;
 /** Answers a question with an adapter that a run has left. */
 final class Chat {
     static final int ANSWER_TOKENS = 400;
+    /** Greedy answers of a small model tend to go round in circles. */
+    private static final double REPETITION_PENALTY = 1.1;
 
     private Chat() {}
 
@@ -32,7 +34,7 @@ final class Chat {
      * @param model empty for the one that the adapter was trained on
      * @param quantization empty for that of the training
      */
-    record Settings(Optional<String> model, OutputFolder output, Optional<Quantization> quantization, int answerTokens, long seed) {}
+    record Settings(Optional<String> model, OutputFolder output, Optional<Quantization> quantization, int answerTokens) {}
 
     static void answer(Settings settings, String question, Console console) {
         if (!Files.exists(settings.output().adapter().resolve("adapter_config.json"))) {
@@ -49,7 +51,7 @@ final class Chat {
             int[] prompt = chat.encodePrompt(List.of(Message.user(question)));
             Tokenizer.StreamDecoder decoder = base.tokenizer().streamDecoder(true);
             console.line("");
-            new Generator(model).generate(prompt, GenerationConfig.greedy(settings.answerTokens()), chat.stopTokens(), id -> console.stream(Console.harmless(decoder.push(id))));
+            new Generator(model).generate(prompt, new GenerationConfig(settings.answerTokens(), 0, 0, 1, REPETITION_PENALTY, 0), chat.stopTokens(), id -> console.stream(Console.harmless(decoder.push(id))));
             console.stream(Console.harmless(decoder.flush()));
             console.endLine();
         }

@@ -48,7 +48,7 @@ import picocli.CommandLine.Spec;
 public final class FinetuneCommand implements Callable<Integer> {
     private static final int FAILED = 1;
     private static final int WRONG_OPTION = 2;
-    private static final Set<String> FOR_CHAT = Set.of("--chat", "--model", "--output", "--quantization", "--device", "--seed", "--answer-tokens", "--verbose");
+    private static final Set<String> FOR_CHAT = Set.of("--chat", "--model", "--output", "--quantization", "--device", "--answer-tokens", "--verbose");
 
     private final Console console;
 
@@ -121,13 +121,14 @@ public final class FinetuneCommand implements Callable<Integer> {
         @Option(names = "--max-steps", paramLabel = "N", description = "Optimizer steps, instead of --epochs.")
         private String maxSteps;
 
-        @Option(names = "--learning-rate", paramLabel = "RATE", defaultValue = "5e-4", description = "Peak of the cosine schedule (default: ${DEFAULT-VALUE}).")
+        @Option(names = "--learning-rate", paramLabel = "RATE", defaultValue = "1e-3",
+                description = "Peak of the cosine schedule (default: ${DEFAULT-VALUE}; models of billions of parameters want less, such as 2e-4).")
         private String learningRate;
 
         @Option(names = "--batch-size", paramLabel = "N", defaultValue = "4", description = "Examples computed together (default: ${DEFAULT-VALUE}).")
         private String batchSize;
 
-        @Option(names = "--gradient-accumulation-steps", paramLabel = "N", defaultValue = "2", description = "Batches per optimizer step (default: ${DEFAULT-VALUE}).")
+        @Option(names = "--gradient-accumulation-steps", paramLabel = "N", defaultValue = "1", description = "Batches per optimizer step (default: ${DEFAULT-VALUE}).")
         private String accumulation;
 
         @Option(names = "--seed", paramLabel = "N", defaultValue = "42", description = "Same seed, same machine: same result (default: ${DEFAULT-VALUE}).")
@@ -222,8 +223,7 @@ public final class FinetuneCommand implements Callable<Integer> {
 
     private Chat.Settings chatSettings(FinetuneSettings s) {
         boolean tokensGiven = given("--answer-tokens");
-        return new Chat.Settings(s.model(), s.output(), given("--quantization") ? Optional.of(s.quantization()) : Optional.empty(), tokensGiven ? s.answerTokens() : Chat.ANSWER_TOKENS,
-                s.training().seed());
+        return new Chat.Settings(s.model(), s.output(), given("--quantization") ? Optional.of(s.quantization()) : Optional.empty(), tokensGiven ? s.answerTokens() : Chat.ANSWER_TOKENS);
     }
 
     private boolean given(String option) {

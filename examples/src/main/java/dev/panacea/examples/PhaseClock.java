@@ -6,7 +6,10 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.function.Supplier;
 
-/** How long each part of a run took, by wall clock. */
+/**
+ * How long each part of a run took, by wall clock. After each the heap is tidied: a collector lets it grow with the machine's memory before it
+ * looks for garbage, and a run should need the same memory everywhere. That costs some hundredths of a second.
+ */
 final class PhaseClock {
     private final Map<String, Duration> phases = new LinkedHashMap<>();
 
@@ -17,11 +20,8 @@ final class PhaseClock {
             return work.get();
         } finally {
             phases.merge(phase, Duration.ofNanos(System.nanoTime() - start), Duration::plus);
+            System.gc();
         }
-    }
-
-    Duration of(String phase) {
-        return phases.getOrDefault(phase, Duration.ZERO);
     }
 
     /** All phases in the order in which they began. */
