@@ -38,7 +38,7 @@ final class Chat {
 
     static void answer(Settings settings, String question, Console console) {
         if (!Files.exists(settings.output().adapter().resolve("adapter_config.json"))) {
-            throw new PanaceaException("There is no adapter in " + settings.output().adapter() + ". Train one first: java -jar finetune-example.jar"
+            throw new PanaceaException("There is no adapter in " + settings.output().adapter() + ". Train one first: " + FinetuneCommand.invocation()
                     + (settings.output().isDefault() ? "" : " --output " + settings.output()));
         }
         PeftAdapter trained = PeftAdapter.read(settings.output().adapter());

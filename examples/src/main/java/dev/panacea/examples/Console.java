@@ -79,7 +79,7 @@ final class Console {
     /** Text of any length, indented and broken at spaces. */
     synchronized void paragraph(String text, String indent) {
         endLine();
-        text.lines().forEach(l -> wrapped(l, WIDTH - indent.length()).forEach(part -> out.println(indent + part)));
+        text.lines().forEach(l -> wrapped(l, WIDTH - indent.length()).forEach(part -> out.println((indent + part).stripTrailing())));
     }
 
     /** A line cut at spaces into parts of at most {@code width} characters; a longer word stays whole. */

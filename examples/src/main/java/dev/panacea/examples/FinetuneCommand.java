@@ -4,6 +4,7 @@ import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraConfig;
 import dev.panacea.train.SftConfig;
+import java.io.File;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -174,6 +175,12 @@ public final class FinetuneCommand implements Callable<Integer> {
         });
         commandLine.setExecutionExceptionHandler((e, c, parsed) -> failed(console, e, parsed.hasMatchedOption("--verbose")));
         return commandLine.execute(args);
+    }
+
+    /** How this program was started, for hints to be typed. */
+    static String invocation() {
+        String path = System.getProperty("java.class.path", "");
+        return "java -jar " + (path.endsWith(".jar") && !path.contains(File.pathSeparator) ? path : "finetune-example.jar");
     }
 
     private static int failed(Console console, Exception e, boolean verbose) {

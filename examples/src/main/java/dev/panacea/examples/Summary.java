@@ -25,7 +25,7 @@ final class Summary {
         console.line("Metrics:  " + run.settings().output().metrics());
         console.line("Report:   " + run.settings().output().report() + "  (open it in a browser)");
         console.line("");
-        console.line("Ask it:   java -jar finetune-example.jar --chat \"My throat has been sore since Monday.\"" + (run.settings().output().isDefault() ? ""
+        console.line("Ask it:   " + FinetuneCommand.invocation() + " --chat \"My throat has been sore since Monday.\"" + (run.settings().output().isDefault() ? ""
                 : " --output " + run.settings().output()));
     }
 
@@ -37,6 +37,10 @@ final class Summary {
             console.paragraph(Console.harmless(s.before()), "    ");
             console.line(console.bold("After"));
             console.paragraph(Console.harmless(s.after()), "    ");
+        }
+        if (!run.samples().isEmpty()) {
+            console.line("");
+            console.line("These questions were chosen by their place in the data. The answers show a style; they are no advice, least of all medical.");
         }
     }
 

@@ -71,7 +71,7 @@ class ConsoleTest {
     @Test
     void breaksLongTextAtSpaces() {
         console(false, false).paragraph("word ".repeat(60).strip() + "\n\nend", "    ");
-        assertThat(printed().lines()).allMatch(l -> l.length() <= 100).startsWith("    " + "word ".repeat(19).strip()).endsWith("    ", "    end");
+        assertThat(printed().lines()).allMatch(l -> l.length() <= 100).startsWith("    " + "word ".repeat(19).strip()).endsWith("", "    end");
     }
 
     @Test
