@@ -40,7 +40,7 @@ final class Summary {
         }
         if (!run.samples().isEmpty()) {
             console.line("");
-            console.line("These questions were chosen by their place in the data. The answers show a style; they are no advice, least of all medical.");
+            console.paragraph("These questions were chosen by their place in the data. The answers show a style; they are no advice, least of all medical.", "  ");
         }
     }
 

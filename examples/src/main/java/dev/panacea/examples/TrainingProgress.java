@@ -7,6 +7,8 @@ import dev.panacea.train.TrainingListener;
 final class TrainingProgress implements TrainingListener {
     /** Lines that a log gets of a long run. */
     private static final int LINES = 60;
+    /** Of the narrowest terminal in use: a line that wraps could not be written over. */
+    private static final int COLUMNS = 80;
     private static final int BAR = 20;
 
     private final Console console;
@@ -21,7 +23,7 @@ final class TrainingProgress implements TrainingListener {
         lastStep = step.step();
         int every = (step.totalSteps() + LINES - 1) / LINES;
         if (console.terminal() || step.step() == 1 || step.step() % every == 0 || step.step() == step.totalSteps()) {
-            console.progress(console.terminal() ? bar(step) + "  " + text(step) : text(step));
+            console.progress(console.terminal() ? bar(step, COLUMNS - 7 - text(step).length()) + text(step) : text(step));
         }
     }
 
@@ -36,8 +38,13 @@ final class TrainingProgress implements TrainingListener {
                 Figures.clock(s.remaining()));
     }
 
-    private static String bar(StepReport s) {
-        int filled = (int) ((long) BAR * s.step() / s.totalSteps());
-        return "[" + "#".repeat(filled) + ".".repeat(BAR - filled) + "]";
+    /** A bar of at most {@code width} steps, if that is enough to say something. */
+    private static String bar(StepReport s, int width) {
+        int length = Math.min(BAR, width);
+        if (length < 5) {
+            return "";
+        }
+        int filled = (int) ((long) length * s.step() / s.totalSteps());
+        return "[" + "#".repeat(filled) + ".".repeat(length - filled) + "]  ";
     }
 }

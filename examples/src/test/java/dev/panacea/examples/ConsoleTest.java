@@ -54,8 +54,16 @@ class ConsoleTest {
         progress.onStep(step(1, 2));
         progress.onStep(step(2, 2));
         console.line("next");
-        assertThat(printed()).startsWith("\r\033[K  [##########..........]  step 1/2").contains("\r\033[K  [####################]  step 2/2").endsWith(" left\n  next\n")
+        assertThat(printed()).startsWith("\r\033[K  [#######........]  step 1/2").contains("\r\033[K  [###############]  step 2/2").endsWith(" left\n  next\n")
                 .doesNotContain("\033[1m");
+    }
+
+    @Test
+    void neverFillsALineOfATerminal() {
+        Console console = console(true, false);
+        new TrainingProgress(console).onStep(step(99_000, 100_000));
+        console.line("");
+        assertThat(printed().replace("\r\033[K", "").lines()).allMatch(l -> l.length() < 80);
     }
 
     @Test
