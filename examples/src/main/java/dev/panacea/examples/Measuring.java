@@ -1,5 +1,6 @@
 package dev.panacea.examples;
 
+import dev.panacea.data.TokenizedExample;
 import dev.panacea.eval.Bleu;
 import dev.panacea.eval.HeldOutLoss;
 import dev.panacea.eval.LossEvaluator;
@@ -13,6 +14,10 @@ import java.util.stream.IntStream;
 
 /** Measures a model on the held-out data: loss of the answers there, and BLEU of its own answers against them. */
 final class Measuring {
+    private static final String LOSS = "Held-out loss";
+    /** Examples between two signs of life. */
+    private static final int PART = 64;
+
     private final LlamaModel model;
     private final BpeTokenizer tokenizer;
     private final Console console;
@@ -27,8 +32,8 @@ final class Measuring {
 
     /** @param when for the names of the phases, such as {@code before} */
     Measurement measure(RunData data, FinetuneSettings settings, String when) {
-        console.doing("Held-out loss");
-        HeldOutLoss loss = clock.time("evaluate_" + when, () -> LossEvaluator.evaluate(model, data.heldOut()));
+        console.doing(LOSS);
+        HeldOutLoss loss = clock.time("evaluate_" + when, () -> loss(data.heldOut()));
         console.done(Figures.loss(loss.loss()) + ", perplexity " + Figures.perplexity(loss.perplexity()));
         if (data.questions().isEmpty()) {
             return new Measurement(new RunRecord.Score(loss, OptionalDouble.empty()), List.of());
@@ -40,6 +45,22 @@ final class Measuring {
         console.done(Figures.format("BLEU %.2f", bleu));
         List<String> shown = IntStream.range(0, texts.size()).mapToObj(i -> texts.get(i) + (ids.get(i).length == settings.answerTokens() ? " [...]" : "")).toList();
         return new Measurement(new RunRecord.Score(loss, OptionalDouble.of(bleu)), shown);
+    }
+
+    /** The loss over all examples; large data take minutes, so a terminal shows how far it is. */
+    private HeldOutLoss loss(List<TokenizedExample> examples) {
+        double sum = 0;
+        long targets = 0;
+        for (int from = 0; from < examples.size(); from += PART) {
+            HeldOutLoss part = LossEvaluator.evaluate(model, examples.subList(from, Math.min(examples.size(), from + PART)));
+            sum += part.loss() * part.targetTokens();
+            targets += part.targetTokens();
+            if (console.terminal() && examples.size() > PART) {
+                boolean last = from + PART >= examples.size();
+                console.progress(LOSS + " ... " + (last ? "" : (from + PART) + " of " + examples.size() + " examples"));
+            }
+        }
+        return new HeldOutLoss(sum / targets, targets);
     }
 
     private List<int[]> answers(List<Question> questions, int most) {

@@ -143,7 +143,7 @@ final class ReportFile {
         row("Training data", run.data().source() + ", " + Figures.count(run.data().trainingExamples()) + " examples");
         row("Tokens trained on", Figures.format("%.0f %% of the training tokens", 100 * run.data().trainedShare()));
         row("LoRA", "rank " + s.lora().r() + ", alpha " + trimmed(s.lora().loraAlpha()) + " on " + String.join(", ", s.lora().targetModules()));
-        row("Length of the run", (t.maxSteps() > 0 ? t.maxSteps() + " steps" : trimmed(t.numTrainEpochs()) + " epochs, " + run.training().steps().size() + " steps"));
+        row("Length of the run", (t.maxSteps() > 0 ? t.maxSteps() + " steps" : trimmed(t.numTrainEpochs()) + (t.numTrainEpochs() == 1 ? " epoch, " : " epochs, ") + run.training().steps().size() + " steps"));
         row("Batch", t.perDeviceTrainBatchSize() + " examples × " + t.gradientAccumulationSteps() + " accumulated, up to " + t.maxSeqLength() + " tokens each");
         row("Learning rate", Figures.format("%.2e, %s schedule, %.0f %% warm-up", t.learningRate(), t.lrSchedulerType().name().toLowerCase(Locale.ROOT), 100 * t.warmupRatio()));
         row("AdamW", "β " + trimmed(t.adamBeta1()) + " and " + trimmed(t.adamBeta2()) + ", weight decay " + trimmed(t.weightDecay()) + ", clipping at " + trimmed(t.maxGradNorm()));
