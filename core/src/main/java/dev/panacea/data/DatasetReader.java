@@ -13,6 +13,7 @@ import com.fasterxml.jackson.dataformat.csv.CsvFactory;
 import com.fasterxml.jackson.dataformat.csv.CsvMapper;
 import com.fasterxml.jackson.dataformat.csv.CsvParser;
 import com.fasterxml.jackson.dataformat.csv.CsvSchema;
+import dev.panacea.io.JsonErrors;
 import dev.panacea.kernels.PanaceaException;
 import java.io.BufferedInputStream;
 import java.io.ByteArrayOutputStream;
@@ -166,7 +167,7 @@ public final class DatasetReader {
             }
             accept(row, place);
         } catch (JsonProcessingException e) {
-            throw new PanaceaException(file + ", " + place + ": not valid JSON (every line of JSON Lines must be an object of its own): " + e.getOriginalMessage(), e);
+            throw new PanaceaException(file + ", " + place + ": not valid JSON (every line of JSON Lines must be an object of its own): " + JsonErrors.reason(e), e);
         } catch (IOException e) {
             throw new PanaceaException(file + ", " + place + ": " + e.getMessage(), e);
         }
@@ -191,7 +192,7 @@ public final class DatasetReader {
                 throw new PanaceaException(file + ": there is something after the end of the JSON array in line " + parser.currentTokenLocation().getLineNr());
             }
         } catch (JsonProcessingException e) {
-            throw new PanaceaException(file + ", after row " + count + line(e.getLocation()) + ": not valid JSON: " + e.getOriginalMessage(), e);
+            throw new PanaceaException(file + ", after row " + count + line(e.getLocation()) + ": not valid JSON: " + JsonErrors.reason(e), e);
         } catch (CharacterCodingException e) {
             throw new PanaceaException(file + ", after row " + count + ": not UTF-8; save the file as UTF-8", e);
         }
@@ -210,7 +211,7 @@ public final class DatasetReader {
                 accept(json.valueToTree(row), "row " + (count + 1) + " (it ends in line " + Math.max(2, end.getLineNr() - (end.getColumnNr() <= 1 ? 1 : 0)) + ")");
             }
         } catch (JsonProcessingException e) {
-            throw new PanaceaException(file + ", after row " + count + line(e.getLocation()) + ": not valid CSV: " + e.getOriginalMessage(), e);
+            throw new PanaceaException(file + ", after row " + count + line(e.getLocation()) + ": not valid CSV: " + JsonErrors.reason(e), e);
         } catch (CharacterCodingException e) {
             throw new PanaceaException(file + ", after row " + count + ": not UTF-8; save the file as UTF-8", e);
         }

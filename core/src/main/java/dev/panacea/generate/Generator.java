@@ -12,7 +12,7 @@ import java.util.stream.IntStream;
 /** Continues prompts, several at a time, with a cache of keys and values. */
 public final class Generator {
     /** Sequences that are decoded side by side: the weights are read once for all of them. */
-    private static final int SIDE_BY_SIDE = 8;
+    private static final int SIDE_BY_SIDE = 16;
 
     private final LlamaModel model;
 

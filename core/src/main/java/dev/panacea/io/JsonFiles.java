@@ -62,7 +62,7 @@ final class JsonFiles {
 
     static PanaceaException invalid(String what, JsonProcessingException e) {
         String where = e.getLocation() == null ? "" : " (line " + e.getLocation().getLineNr() + ", column " + e.getLocation().getColumnNr() + ")";
-        return new PanaceaException(what + ": not valid JSON" + where + ": " + e.getOriginalMessage() + ". Download or save it again", e);
+        return new PanaceaException(what + ": not valid JSON" + where + ": " + JsonErrors.reason(e) + ". Download or save it again", e);
     }
 
     static String pretty(JsonNode node) {

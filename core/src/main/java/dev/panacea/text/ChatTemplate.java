@@ -14,6 +14,7 @@ import com.hubspot.jinjava.lib.filter.AdvancedFilter;
 import com.hubspot.jinjava.lib.fn.ELFunctionDefinition;
 import com.hubspot.jinjava.loader.ResourceNotFoundException;
 import com.hubspot.jinjava.objects.date.StrftimeFormatter;
+import dev.panacea.io.JsonErrors;
 import dev.panacea.kernels.PanaceaException;
 import java.time.ZonedDateTime;
 import java.util.ArrayList;
@@ -141,7 +142,7 @@ public final class ChatTemplate {
             }
             throw new PanaceaException("tools must be a JSON array of function descriptions");
         } catch (JsonProcessingException e) {
-            throw new PanaceaException("tools are not valid JSON: " + e.getOriginalMessage(), e);
+            throw new PanaceaException("tools are not valid JSON: " + JsonErrors.reason(e), e);
         }
     }
 

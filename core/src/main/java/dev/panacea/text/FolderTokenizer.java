@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.MissingNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.panacea.io.JsonErrors;
 import dev.panacea.kernels.PanaceaException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -160,7 +161,7 @@ final class FolderTokenizer {
         try {
             return json.writeValueAsBytes(root);
         } catch (JsonProcessingException e) {
-            throw new PanaceaException(file + " cannot be rewritten: " + e.getOriginalMessage(), e);
+            throw new PanaceaException(file + " cannot be rewritten: " + JsonErrors.reason(e), e);
         }
     }
 
@@ -243,7 +244,7 @@ final class FolderTokenizer {
             JsonNode node = json.readTree(bytes(path));
             return node == null ? MissingNode.getInstance() : node;
         } catch (JsonProcessingException e) {
-            throw new PanaceaException(path + " is not valid JSON: " + e.getOriginalMessage()
+            throw new PanaceaException(path + " is not valid JSON: " + JsonErrors.reason(e)
                     + (e.getLocation() == null ? "" : " (line " + e.getLocation().getLineNr() + ")"), e);
         } catch (IOException e) {
             throw new PanaceaException("cannot read " + path + ": " + e.getMessage(), e);

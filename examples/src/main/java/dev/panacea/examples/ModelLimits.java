@@ -1,17 +1,18 @@
 package dev.panacea.examples;
 
 import dev.panacea.llama.LlamaConfig;
+import java.util.Comparator;
 
 /** Checks of settings that take the model's shape, made before its weights are touched. */
 final class ModelLimits {
     private ModelLimits() {}
 
     static void check(FinetuneSettings s, LlamaConfig c) {
-        for (String module : s.lora().targetModules()) {
-            int most = smallerSide(module, c);
-            if (s.lora().r() > most) {
-                throw new BadOption("--rank", s.lora().r(), "larger than the layer " + module + " of this model; at most " + most + " is possible");
-            }
+        Comparator<String> bySide = Comparator.comparingInt(module -> smallerSide(module, c));
+        String smallest = s.lora().targetModules().stream().min(bySide).orElseThrow();
+        int most = smallerSide(smallest, c);
+        if (s.lora().r() > most) {
+            throw new BadOption("--rank", s.lora().r(), "larger than the layer " + smallest + " of this model; at most " + most + " is possible");
         }
         int longest = c.maxPositionEmbeddings();
         if (s.training().maxSeqLength() > longest) {
