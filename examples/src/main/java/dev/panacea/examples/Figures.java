@@ -11,23 +11,6 @@ final class Figures {
         return String.format(Locale.ROOT, pattern, values);
     }
 
-    /** 98 MB, 1.23 GB; decimal units, as disks and downloads are sold. */
-    static String bytes(long bytes) {
-        if (bytes < 1000) {
-            return bytes + " bytes";
-        }
-        double value = bytes;
-        String unit = "";
-        for (String next : new String[] {"kB", "MB", "GB", "TB"}) {
-            if (value < 999.5) {
-                break;
-            }
-            value /= 1000;
-            unit = next;
-        }
-        return format(value < 9.995 ? "%.2f %s" : value < 99.95 ? "%.1f %s" : "%.0f %s", value, unit);
-    }
-
     /** 4.2 s, 1:05 min, 2:03:00 h. */
     static String duration(Duration d) {
         if (d.toMillis() < 59_950) {
