@@ -1,9 +1,9 @@
 package dev.panacea.eval;
 
 import dev.panacea.autograd.LinearCrossEntropy;
+import dev.panacea.data.Targets;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.llama.LlamaModel;
-import dev.panacea.train.Targets;
 import java.util.ArrayList;
 import java.util.List;
 

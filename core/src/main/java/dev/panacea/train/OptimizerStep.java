@@ -2,6 +2,7 @@ package dev.panacea.train;
 
 import dev.panacea.autograd.LinearCrossEntropy;
 import dev.panacea.data.Batches;
+import dev.panacea.data.Targets;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaModel;
@@ -61,6 +62,9 @@ public final class OptimizerStep {
         double sum = 0;
         for (List<TokenizedExample> batch : examples.microBatches()) {
             Targets t = Targets.of(batch);
+            if (t.ids().length == 0) {
+                continue;
+            }
             sum += LinearCrossEntropy.sum(model.losses(t.sequences(), t.rows(), t.ids(), 1f / targets, true));
         }
         double loss = sum / targets;

@@ -45,6 +45,13 @@ class OptimizerStepTest {
     }
 
     @Test
+    void aMicroBatchWithoutTargetsChangesNothing() {
+        int[] ids = {5, 6, 7};
+        TokenizedExample silent = new TokenizedExample(ids, new int[] {TokenizedExample.IGNORED, TokenizedExample.IGNORED, TokenizedExample.IGNORED});
+        assertSame(gradients(List.of(EIGHT)), gradients(List.of(EIGHT, List.of(silent))));
+    }
+
+    @Test
     void packedSequencesDoNotSeeEachOther() {
         assertSame(gradients(List.of(EIGHT)), gradients(EIGHT.stream().map(List::of).toList()));
     }

@@ -1,6 +1,5 @@
-package dev.panacea.train;
+package dev.panacea.data;
 
-import dev.panacea.data.TokenizedExample;
 import java.util.List;
 
 /**
