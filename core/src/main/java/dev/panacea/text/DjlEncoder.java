@@ -35,7 +35,7 @@ final class DjlEncoder implements AutoCloseable {
             tokenizer = HuggingFaceTokenizer.newInstance(new ByteArrayInputStream(tokenizerJson),
                     Map.of("addSpecialTokens", "false", "truncation", "false", "padding", "false"));
         } catch (IOException | RuntimeException e) {
-            throw new PanaceaException(source + ": the tokenizer library cannot make this tokenizer: " + e.getMessage(), e);
+            throw new PanaceaException(source + ": the tokenizer library rejects this tokenizer: " + e.getMessage(), e);
         } catch (LinkageError e) {
             throw new PanaceaException("the native library of the tokenizer cannot be loaded on this machine (" + System.getProperty("os.name") + ", "
                     + System.getProperty("os.arch") + "): " + e.getMessage(), e);
