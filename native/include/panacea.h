@@ -126,14 +126,16 @@ PAN_API int32_t pan_attention_backward(pan_context *ctx, const void *q, const vo
                                        void *dv, int32_t type, const int32_t *sequences, int64_t count, int32_t heads, int32_t kv_heads, int32_t head_dim, float scale);
 /* y = round(silu(gate)) * up, n elements; y may be gate or up. */
 PAN_API int32_t pan_swiglu(pan_context *ctx, const void *gate, const void *up, void *y, int64_t n, int32_t type);
-/* dup = dy*silu(gate), dgate = dy*up*sigma*(1 + gate*(1 - sigma)); dgate may be gate, dup may be up, either may be dy. */
+/* dup = dy*silu(gate), dgate = dy*up*sigma*(1 + gate*(1 - sigma)); dgate may be gate, dup may be up, either may be dy.
+   In bf16 silu is rounded first, as in the forward pass. */
 PAN_API int32_t pan_swiglu_backward(pan_context *ctx, const void *gate, const void *up, const void *dy, void *dgate, void *dup, int64_t n, int32_t type);
 
 /* ---- rows, loss, optimizer, sums ------------------------------------------------------------------------------------ */
 
 /* y[i,:] = rows[index[i],:], converted to ytype; w may have any format; index within [0, w->rows) is checked. */
 PAN_API int32_t pan_gather_rows(pan_context *ctx, const pan_weight *w, const int32_t *index, int64_t m, void *y, int32_t ytype);
-/* y[index[i],:] (+)= x[i,:]; y has y_rows rows; sums in ascending order of i when an index repeats (accumulate only). */
+/* y[index[i],:] (+)= x[i,:]; y has y_rows rows; sums in ascending order of i when an index repeats (accumulate only),
+   a bf16 y rounded at each. */
 PAN_API int32_t pan_scatter_rows(pan_context *ctx, const void *x, int32_t xtype, const int32_t *index, int64_t m, int64_t cols, void *y, int32_t ytype, int64_t y_rows,
                                  int32_t accumulate);
 /* losses[i] = logsumexp(logits[i,:]) - logits[i,target]; gradient (may be NULL; may be logits when it is f32) = (softmax - onehot) * grad_scale. logits f32. */
