@@ -26,12 +26,22 @@ extern "C" {
 #endif
 
 /* Raised with every incompatible change; compared by the Java loader at start. */
-#define PAN_ABI_VERSION 1
+#define PAN_ABI_VERSION 2
 
 /* Element types. */
 #define PAN_F32 0
 #define PAN_BF16 1
 #define PAN_Q4 2 /* 4-bit codes in blocks, as bitsandbytes packs them: element 2j in the high nibble */
+#define PAN_F16 3 /* IEEE half precision; weights only */
+/* ggml's blocks, byte for byte as in GGUF files; weights only, and cols is a multiple of a block's elements: 32, or 256 (K). */
+#define PAN_Q4_0 16
+#define PAN_Q4_1 17
+#define PAN_Q5_0 18
+#define PAN_Q5_1 19
+#define PAN_Q8_0 20
+#define PAN_Q4_K 21
+#define PAN_Q5_K 22
+#define PAN_Q6_K 23
 
 /* Instruction-set tiers, each containing the ones before it. */
 #define PAN_TIER_PORTABLE 0
@@ -48,8 +58,10 @@ typedef struct pan_context pan_context;
 
 /* A linear weight W[rows, cols]; filled once by the caller, who keeps everything it points to alive. */
 typedef struct pan_weight {
-  int32_t format;             /* PAN_F32, PAN_BF16 or PAN_Q4 */
+  int32_t format;             /* PAN_F32, PAN_BF16, PAN_F16, PAN_Q4 or one of ggml's */
   int32_t block;              /* PAN_Q4: elements per absmax, counted along the flattened matrix (blocks run across row ends) */
+  int32_t pair_dim;           /* 0, or an even d that divides rows, all formats but PAN_Q4: row 2j + s of every d stored rows is row s*d/2 + j of */
+                              /*   the matrix (llama.cpp's order of the rows of q and k, d being the dimension of a head) */
   int64_t rows;               /* N, output features */
   int64_t cols;               /* K, input features */
   const void *data;           /* values, or PAN_Q4: (rows*cols+1)/2 bytes */
@@ -80,6 +92,17 @@ PAN_API void pan_free(void *p, int64_t bytes);
 /* For tests: `bytes` of memory that ends exactly at an inaccessible page (so it is aligned only as `bytes` allows). */
 PAN_API void *pan_alloc_guarded(int64_t bytes);
 PAN_API void pan_free_guarded(void *p, int64_t bytes);
+
+/* Bytes of scratch memory that the context holds now; it grows to what its calls need and is kept until pan_close. */
+PAN_API int64_t pan_scratch_bytes(const pan_context *ctx);
+
+/* ---- what the machine can do --------------------------------------------------------------------------------------- */
+
+/* Multiply-adds in registers on all threads: of f32 (PAN_F32), or the tier's bf16 dot products (PAN_BF16, PAN_TIER_AVX512BF16 only). *flops: the
+   operations done, two per multiply-add, about `rounds` millions on each thread. The caller takes the time. */
+PAN_API int32_t pan_probe_arithmetic(pan_context *ctx, int32_t type, int64_t rounds, double *flops);
+/* Reads `bytes` (a multiple of 64) from p once, in streams, on all threads. *sum depends on every byte. The caller takes the time. */
+PAN_API int32_t pan_probe_read(pan_context *ctx, const void *p, int64_t bytes, double *sum);
 
 /* ---- linear layers ----------------------------------------------------------------------------------------------- */
 
@@ -144,6 +167,11 @@ PAN_API int32_t pan_cross_entropy(pan_context *ctx, const float *logits, const i
 /* p *= 1 - lr*wd;  m, v updated with g*grad_scale;  p -= lr * (m/(1-b1^t)) / (sqrt(v)/sqrt(1-b2^t) + eps). */
 PAN_API int32_t pan_adamw(pan_context *ctx, float *p, const float *g, float *m, float *v, int64_t n, float grad_scale, float lr, float beta1, float beta2, float eps,
                           float weight_decay, int64_t step);
+/* The same with both moments in 8 bits, as bitsandbytes' blockwise AdamW: blocks of 256 values, m = m_levels[m_code] * m_absmax and likewise v; 256
+   ascending levels each (the signed and the unsigned dynamic map). p is updated with the moments before they are coded again; weight decay comes last:
+   p += -lr * (m/(1-b1^t)) / (sqrt(v)/sqrt(1-b2^t) + eps), then p *= 1 - lr*wd. */
+PAN_API int32_t pan_adamw8bit(pan_context *ctx, float *p, const float *g, uint8_t *m_code, uint8_t *v_code, float *m_absmax, float *v_absmax, const float *m_levels,
+                              const float *v_levels, int64_t n, float grad_scale, float lr, float beta1, float beta2, float eps, float weight_decay, int64_t step);
 /* *out = sum of squares, in double, in an order that depends on n alone. */
 PAN_API int32_t pan_sum_of_squares(pan_context *ctx, const void *x, int32_t type, int64_t n, double *out);
 /* y = x (+ y), converted. */

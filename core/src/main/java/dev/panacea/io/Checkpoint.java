@@ -1,5 +1,6 @@
 package dev.panacea.io;
 
+import dev.panacea.kernels.GgmlType;
 import dev.panacea.kernels.QuantType;
 import dev.panacea.llama.LlamaConfig;
 import java.lang.foreign.MemorySegment;
@@ -31,6 +32,18 @@ public interface Checkpoint extends AutoCloseable {
 
     /** Values {@code offset} to {@code offset + count} of the flattened tensor as floats, into the start of {@code destination}. */
     void read(String name, long offset, int count, float[] destination);
+
+    /** The stored blocks, where the tensor is in a GGUF file; the segment is part of the mapped file and lives as long as this checkpoint is open. */
+    default Optional<StoredBlocks> storedBlocks(String name) {
+        return Optional.empty();
+    }
+
+    /**
+     * A matrix as ggml stores it.
+     *
+     * @param pairDim as in {@link dev.panacea.kernels.BlockWeight}
+     */
+    record StoredBlocks(GgmlType type, MemorySegment data, int pairDim) {}
 
     /** The stored 4-bit form, where bitsandbytes quantized this tensor. */
     Optional<Stored4Bit> stored4Bit(String name);

@@ -1,5 +1,7 @@
 package dev.panacea.io;
 
+import dev.panacea.kernels.GgmlBlocks;
+import dev.panacea.kernels.GgmlType;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaConfig;
 import dev.panacea.llama.RopeConfig;

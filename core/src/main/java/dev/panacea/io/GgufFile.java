@@ -2,6 +2,7 @@ package dev.panacea.io;
 
 import dev.panacea.io.GgufMetadata.Value;
 import dev.panacea.io.GgufMetadata.ValueType;
+import dev.panacea.kernels.GgmlType;
 import dev.panacea.kernels.PanaceaException;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;

@@ -88,6 +88,7 @@ public final class LlamaModel implements AutoCloseable {
         return new Linear(name, switch (options.quantization()) {
             case NONE -> weights.dense(name + ".weight", options.activations());
             case NF4 -> weights.nf4(name + ".weight");
+            case KEEP -> weights.kept(name + ".weight", options.activations());
         });
     }
 

@@ -1,6 +1,7 @@
 package dev.panacea.quant;
 
 import dev.panacea.io.Checkpoint;
+import dev.panacea.kernels.BlockWeight;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.DenseWeight;
 import dev.panacea.kernels.DeviceBuffer;
@@ -55,6 +56,18 @@ public final class WeightLoader implements AutoCloseable {
         long[] shape = matrix(name);
         Optional<Checkpoint.Stored4Bit> stored = checkpoint.stored4Bit(name);
         return stored.isPresent() ? stored(shape, stored.get()) : quantized(name, shape);
+    }
+
+    /** A matrix in the blocks of its file, mapped where the device reads host memory; else, or where it has none, as {@link #dense}. */
+    public Weight kept(String name, DType type) {
+        Optional<Checkpoint.StoredBlocks> stored = checkpoint.storedBlocks(name).filter(s -> BlockWeight.supports(s.type()));
+        if (stored.isEmpty()) {
+            return dense(name, type);
+        }
+        long[] shape = matrix(name);
+        Checkpoint.StoredBlocks s = stored.get();
+        DeviceBuffer data = kernels.readsHostMemory() ? DeviceBuffer.ofHost(DType.U8, s.data()) : upload(DType.U8, s.data());
+        return new BlockWeight(s.type(), data, (int) shape[0], (int) shape[1], s.pairDim());
     }
 
     private Weight quantized(String name, long[] shape) {

@@ -2,6 +2,8 @@ package dev.panacea.io;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.panacea.kernels.GgmlBlocks;
+import dev.panacea.kernels.GgmlType;
 import java.net.URISyntaxException;
 import java.nio.file.Path;
 import java.util.Arrays;

@@ -3,6 +3,8 @@ package dev.panacea.io;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.panacea.kernels.GgmlBlocks;
+import dev.panacea.kernels.GgmlType;
 import dev.panacea.kernels.PanaceaException;
 import java.nio.file.Path;
 import java.util.List;

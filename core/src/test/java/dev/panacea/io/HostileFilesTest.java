@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.fail;
 
 import dev.panacea.io.GgufBuilder.Bytes;
+import dev.panacea.kernels.GgmlBlocks;
 import dev.panacea.kernels.PanaceaException;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;

@@ -27,6 +27,14 @@ public interface Kernels extends AutoCloseable {
      */
     DeviceMemory allocate(long bytes);
 
+    /**
+     * Whether buffers in this process's own memory, such as parts of a mapped file, are arguments like any other; the memory must then stay
+     * open as long as it is used. A device with memory of its own wants them uploaded.
+     */
+    default boolean readsHostMemory() {
+        return true;
+    }
+
     /** Copies {@code destination.byteSize()} bytes from host memory. */
     void upload(MemorySegment source, DeviceBuffer destination);
 

@@ -19,12 +19,30 @@ final class ReferenceLinear {
             return switch (w) {
                 case DenseWeight dense -> of(dense.data());
                 case Q4Weight q4 -> (from, count) -> Q4Codec.read(q4, from, count);
+                case BlockWeight blocks -> (from, count) -> readBlocks(blocks, from, count);
             };
         }
 
         static Matrix of(DeviceBuffer b) {
             return (from, count) -> Elements.read(b, from, count);
         }
+    }
+
+    /** Elements {@code from} to {@code from + count} of the flattened matrix, in the matrix's own order of rows. */
+    private static double[] readBlocks(BlockWeight w, long from, int count) {
+        float[] values = new float[count];
+        for (int done = 0; done < count; ) {
+            int row = (int) ((from + done) / w.cols());
+            int col = (int) ((from + done) % w.cols());
+            int n = Math.min(count - done, w.cols() - col);
+            GgmlBlocks.decode(w.type(), w.data().host(), (long) w.storedRow(row) * w.cols() + col, n, values, done);
+            done += n;
+        }
+        double[] doubles = new double[count];
+        for (int i = 0; i < count; i++) {
+            doubles[i] = values[i];
+        }
+        return doubles;
     }
 
     static void linear(Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate) {

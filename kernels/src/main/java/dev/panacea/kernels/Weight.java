@@ -1,7 +1,7 @@
 package dev.panacea.kernels;
 
 /** The matrix of a linear layer, {@code W[rows, cols] = [out, in]}, row-major, in one of the formats that the kernels read. */
-public sealed interface Weight permits DenseWeight, Q4Weight {
+public sealed interface Weight permits DenseWeight, Q4Weight, BlockWeight {
     /** Output features, N. */
     int rows();
 

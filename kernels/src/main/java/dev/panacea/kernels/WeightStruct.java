@@ -16,6 +16,7 @@ final class WeightStruct {
     MemorySegment of(Weight weight) {
         pan_weight.rows(struct, weight.rows());
         pan_weight.cols(struct, weight.cols());
+        pan_weight.pair_dim(struct, 0);
         switch (weight) {
             case DenseWeight w -> {
                 pan_weight.format(struct, w.data().type() == DType.F32 ? PanaceaCpu.PAN_F32() : PanaceaCpu.PAN_BF16());
@@ -38,8 +39,30 @@ final class WeightStruct {
                     pan_weight.absmax(struct, absmax);
                 }
             }
+            case BlockWeight w -> {
+                pan_weight.format(struct, format(w.type()));
+                pan_weight.pair_dim(struct, w.pairDim());
+                pan_weight.data(struct, address("weight data", w.data()));
+            }
         }
         return struct;
+    }
+
+    private static int format(GgmlType type) {
+        return switch (type) {
+            case F32 -> PanaceaCpu.PAN_F32();
+            case F16 -> PanaceaCpu.PAN_F16();
+            case BF16 -> PanaceaCpu.PAN_BF16();
+            case Q4_0 -> PanaceaCpu.PAN_Q4_0();
+            case Q4_1 -> PanaceaCpu.PAN_Q4_1();
+            case Q5_0 -> PanaceaCpu.PAN_Q5_0();
+            case Q5_1 -> PanaceaCpu.PAN_Q5_1();
+            case Q8_0 -> PanaceaCpu.PAN_Q8_0();
+            case Q4_K -> PanaceaCpu.PAN_Q4_K();
+            case Q5_K -> PanaceaCpu.PAN_Q5_K();
+            case Q6_K -> PanaceaCpu.PAN_Q6_K();
+            case Q2_K, Q3_K, IQ4_NL -> throw new IllegalArgumentException("the kernels do not read " + type);
+        };
     }
 
     /** As {@link CpuBuffers#in}, and what a segment passed to the call itself is checked for: an address in the struct is not. */

@@ -12,7 +12,8 @@ import org.junit.jupiter.api.TestFactory;
 
 /**
  * Every operation on every backend: right within {@link Tolerance}; the same bits at every number of threads and on every call; no byte
- * read or written after an operand (native memory ends at an inaccessible page: a mistake ends the JVM), none written before it.
+ * read or written after an operand (native memory ends at an inaccessible page: a mistake ends the JVM), none written before it. With
+ * {@code -Dpanacea.cases=text} only the cases whose name contains the text.
  */
 class KernelsTest {
     @TestFactory
@@ -20,6 +21,9 @@ class KernelsTest {
         List<KernelCase> cases = new ArrayList<>(LinearCases.all());
         cases.addAll(LayerCases.all());
         cases.addAll(LossCases.all());
+        String wanted = System.getProperty("panacea.cases", "");
+        cases.removeIf(c -> !c.toString().contains(wanted));
+        assertThat(cases).as("cases that contain '" + wanted + "'").isNotEmpty();
         return BackendUnderTest.all().stream().map(backend -> DynamicContainer.dynamicContainer(backend.name(),
                 cases.stream().map(c -> DynamicTest.dynamicTest(c.toString(), () -> check(backend, c)))));
     }

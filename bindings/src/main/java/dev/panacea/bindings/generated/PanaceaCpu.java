@@ -21,10 +21,10 @@ public class PanaceaCpu extends PanaceaCpu$shared {
     static final Arena LIBRARY_ARENA = Arena.ofAuto();
 
 
-    private static final int PAN_ABI_VERSION = (int)1L;
+    private static final int PAN_ABI_VERSION = (int)2L;
     /**
      * {@snippet lang=c :
-     * #define PAN_ABI_VERSION 1
+     * #define PAN_ABI_VERSION 2
      * }
      */
     public static int PAN_ABI_VERSION() {
@@ -56,6 +56,87 @@ public class PanaceaCpu extends PanaceaCpu$shared {
      */
     public static int PAN_Q4() {
         return PAN_Q4;
+    }
+    private static final int PAN_F16 = (int)3L;
+    /**
+     * {@snippet lang=c :
+     * #define PAN_F16 3
+     * }
+     */
+    public static int PAN_F16() {
+        return PAN_F16;
+    }
+    private static final int PAN_Q4_0 = (int)16L;
+    /**
+     * {@snippet lang=c :
+     * #define PAN_Q4_0 16
+     * }
+     */
+    public static int PAN_Q4_0() {
+        return PAN_Q4_0;
+    }
+    private static final int PAN_Q4_1 = (int)17L;
+    /**
+     * {@snippet lang=c :
+     * #define PAN_Q4_1 17
+     * }
+     */
+    public static int PAN_Q4_1() {
+        return PAN_Q4_1;
+    }
+    private static final int PAN_Q5_0 = (int)18L;
+    /**
+     * {@snippet lang=c :
+     * #define PAN_Q5_0 18
+     * }
+     */
+    public static int PAN_Q5_0() {
+        return PAN_Q5_0;
+    }
+    private static final int PAN_Q5_1 = (int)19L;
+    /**
+     * {@snippet lang=c :
+     * #define PAN_Q5_1 19
+     * }
+     */
+    public static int PAN_Q5_1() {
+        return PAN_Q5_1;
+    }
+    private static final int PAN_Q8_0 = (int)20L;
+    /**
+     * {@snippet lang=c :
+     * #define PAN_Q8_0 20
+     * }
+     */
+    public static int PAN_Q8_0() {
+        return PAN_Q8_0;
+    }
+    private static final int PAN_Q4_K = (int)21L;
+    /**
+     * {@snippet lang=c :
+     * #define PAN_Q4_K 21
+     * }
+     */
+    public static int PAN_Q4_K() {
+        return PAN_Q4_K;
+    }
+    private static final int PAN_Q5_K = (int)22L;
+    /**
+     * {@snippet lang=c :
+     * #define PAN_Q5_K 22
+     * }
+     */
+    public static int PAN_Q5_K() {
+        return PAN_Q5_K;
+    }
+    private static final int PAN_Q6_K = (int)23L;
+    /**
+     * {@snippet lang=c :
+     * #define PAN_Q6_K 23
+     * }
+     */
+    public static int PAN_Q6_K() {
+        return PAN_Q6_K;
     }
     private static final int PAN_TIER_PORTABLE = (int)0L;
     /**
@@ -742,6 +823,192 @@ public class PanaceaCpu extends PanaceaCpu$shared {
                 traceDowncall("pan_free_guarded", p, bytes);
             }
             mh$.invokeExact(p, bytes);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class pan_scratch_bytes {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            PanaceaCpu.C_LONG,
+            PanaceaCpu.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = dev.panacea.bindings.NativeLibrary.symbol("pan_scratch_bytes");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int64_t pan_scratch_bytes(const pan_context *ctx)
+     * }
+     */
+    public static FunctionDescriptor pan_scratch_bytes$descriptor() {
+        return pan_scratch_bytes.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int64_t pan_scratch_bytes(const pan_context *ctx)
+     * }
+     */
+    public static MethodHandle pan_scratch_bytes$handle() {
+        return pan_scratch_bytes.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int64_t pan_scratch_bytes(const pan_context *ctx)
+     * }
+     */
+    public static MemorySegment pan_scratch_bytes$address() {
+        return pan_scratch_bytes.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int64_t pan_scratch_bytes(const pan_context *ctx)
+     * }
+     */
+    public static long pan_scratch_bytes(MemorySegment ctx) {
+        var mh$ = pan_scratch_bytes.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("pan_scratch_bytes", ctx);
+            }
+            return (long)mh$.invokeExact(ctx);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class pan_probe_arithmetic {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            PanaceaCpu.C_INT,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_INT,
+            PanaceaCpu.C_LONG,
+            PanaceaCpu.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = dev.panacea.bindings.NativeLibrary.symbol("pan_probe_arithmetic");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t pan_probe_arithmetic(pan_context *ctx, int32_t type, int64_t rounds, double *flops)
+     * }
+     */
+    public static FunctionDescriptor pan_probe_arithmetic$descriptor() {
+        return pan_probe_arithmetic.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t pan_probe_arithmetic(pan_context *ctx, int32_t type, int64_t rounds, double *flops)
+     * }
+     */
+    public static MethodHandle pan_probe_arithmetic$handle() {
+        return pan_probe_arithmetic.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t pan_probe_arithmetic(pan_context *ctx, int32_t type, int64_t rounds, double *flops)
+     * }
+     */
+    public static MemorySegment pan_probe_arithmetic$address() {
+        return pan_probe_arithmetic.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t pan_probe_arithmetic(pan_context *ctx, int32_t type, int64_t rounds, double *flops)
+     * }
+     */
+    public static int pan_probe_arithmetic(MemorySegment ctx, int type, long rounds, MemorySegment flops) {
+        var mh$ = pan_probe_arithmetic.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("pan_probe_arithmetic", ctx, type, rounds, flops);
+            }
+            return (int)mh$.invokeExact(ctx, type, rounds, flops);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class pan_probe_read {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            PanaceaCpu.C_INT,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_LONG,
+            PanaceaCpu.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = dev.panacea.bindings.NativeLibrary.symbol("pan_probe_read");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t pan_probe_read(pan_context *ctx, const void *p, int64_t bytes, double *sum)
+     * }
+     */
+    public static FunctionDescriptor pan_probe_read$descriptor() {
+        return pan_probe_read.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t pan_probe_read(pan_context *ctx, const void *p, int64_t bytes, double *sum)
+     * }
+     */
+    public static MethodHandle pan_probe_read$handle() {
+        return pan_probe_read.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t pan_probe_read(pan_context *ctx, const void *p, int64_t bytes, double *sum)
+     * }
+     */
+    public static MemorySegment pan_probe_read$address() {
+        return pan_probe_read.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t pan_probe_read(pan_context *ctx, const void *p, int64_t bytes, double *sum)
+     * }
+     */
+    public static int pan_probe_read(MemorySegment ctx, MemorySegment p, long bytes, MemorySegment sum) {
+        var mh$ = pan_probe_read.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("pan_probe_read", ctx, p, bytes, sum);
+            }
+            return (int)mh$.invokeExact(ctx, p, bytes, sum);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -2046,6 +2313,82 @@ public class PanaceaCpu extends PanaceaCpu$shared {
                 traceDowncall("pan_adamw", ctx, p, g, m, v, n, grad_scale, lr, beta1, beta2, eps, weight_decay, step);
             }
             return (int)mh$.invokeExact(ctx, p, g, m, v, n, grad_scale, lr, beta1, beta2, eps, weight_decay, step);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class pan_adamw8bit {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            PanaceaCpu.C_INT,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_LONG,
+            PanaceaCpu.C_FLOAT,
+            PanaceaCpu.C_FLOAT,
+            PanaceaCpu.C_FLOAT,
+            PanaceaCpu.C_FLOAT,
+            PanaceaCpu.C_FLOAT,
+            PanaceaCpu.C_FLOAT,
+            PanaceaCpu.C_LONG
+        );
+
+        public static final MemorySegment ADDR = dev.panacea.bindings.NativeLibrary.symbol("pan_adamw8bit");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t pan_adamw8bit(pan_context *ctx, float *p, const float *g, uint8_t *m_code, uint8_t *v_code, float *m_absmax, float *v_absmax, const float *m_levels, const float *v_levels, int64_t n, float grad_scale, float lr, float beta1, float beta2, float eps, float weight_decay, int64_t step)
+     * }
+     */
+    public static FunctionDescriptor pan_adamw8bit$descriptor() {
+        return pan_adamw8bit.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t pan_adamw8bit(pan_context *ctx, float *p, const float *g, uint8_t *m_code, uint8_t *v_code, float *m_absmax, float *v_absmax, const float *m_levels, const float *v_levels, int64_t n, float grad_scale, float lr, float beta1, float beta2, float eps, float weight_decay, int64_t step)
+     * }
+     */
+    public static MethodHandle pan_adamw8bit$handle() {
+        return pan_adamw8bit.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t pan_adamw8bit(pan_context *ctx, float *p, const float *g, uint8_t *m_code, uint8_t *v_code, float *m_absmax, float *v_absmax, const float *m_levels, const float *v_levels, int64_t n, float grad_scale, float lr, float beta1, float beta2, float eps, float weight_decay, int64_t step)
+     * }
+     */
+    public static MemorySegment pan_adamw8bit$address() {
+        return pan_adamw8bit.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t pan_adamw8bit(pan_context *ctx, float *p, const float *g, uint8_t *m_code, uint8_t *v_code, float *m_absmax, float *v_absmax, const float *m_levels, const float *v_levels, int64_t n, float grad_scale, float lr, float beta1, float beta2, float eps, float weight_decay, int64_t step)
+     * }
+     */
+    public static int pan_adamw8bit(MemorySegment ctx, MemorySegment p, MemorySegment g, MemorySegment m_code, MemorySegment v_code, MemorySegment m_absmax, MemorySegment v_absmax, MemorySegment m_levels, MemorySegment v_levels, long n, float grad_scale, float lr, float beta1, float beta2, float eps, float weight_decay, long step) {
+        var mh$ = pan_adamw8bit.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("pan_adamw8bit", ctx, p, g, m_code, v_code, m_absmax, v_absmax, m_levels, v_levels, n, grad_scale, lr, beta1, beta2, eps, weight_decay, step);
+            }
+            return (int)mh$.invokeExact(ctx, p, g, m_code, v_code, m_absmax, v_absmax, m_levels, v_levels, n, grad_scale, lr, beta1, beta2, eps, weight_decay, step);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

@@ -17,6 +17,7 @@ import static java.lang.foreign.MemoryLayout.PathElement.*;
  * struct pan_weight {
  *     int32_t format;
  *     int32_t block;
+ *     int32_t pair_dim;
  *     int64_t rows;
  *     int64_t cols;
  *     const void *data;
@@ -38,6 +39,8 @@ public class pan_weight {
     private static final GroupLayout $LAYOUT = MemoryLayout.structLayout(
         PanaceaCpu.C_INT.withName("format"),
         PanaceaCpu.C_INT.withName("block"),
+        PanaceaCpu.C_INT.withName("pair_dim"),
+        MemoryLayout.paddingLayout(4),
         PanaceaCpu.C_LONG.withName("rows"),
         PanaceaCpu.C_LONG.withName("cols"),
         PanaceaCpu.C_POINTER.withName("data"),
@@ -143,6 +146,50 @@ public class pan_weight {
      */
     public static void block(MemorySegment struct, int fieldValue) {
         struct.set(block$LAYOUT, block$OFFSET, fieldValue);
+    }
+
+    private static final OfInt pair_dim$LAYOUT = (OfInt)$LAYOUT.select(groupElement("pair_dim"));
+
+    /**
+     * Layout for field:
+     * {@snippet lang=c :
+     * int32_t pair_dim
+     * }
+     */
+    public static final OfInt pair_dim$layout() {
+        return pair_dim$LAYOUT;
+    }
+
+    private static final long pair_dim$OFFSET = $LAYOUT.byteOffset(groupElement("pair_dim"));
+
+    /**
+     * Offset for field:
+     * {@snippet lang=c :
+     * int32_t pair_dim
+     * }
+     */
+    public static final long pair_dim$offset() {
+        return pair_dim$OFFSET;
+    }
+
+    /**
+     * Getter for field:
+     * {@snippet lang=c :
+     * int32_t pair_dim
+     * }
+     */
+    public static int pair_dim(MemorySegment struct) {
+        return struct.get(pair_dim$LAYOUT, pair_dim$OFFSET);
+    }
+
+    /**
+     * Setter for field:
+     * {@snippet lang=c :
+     * int32_t pair_dim
+     * }
+     */
+    public static void pair_dim(MemorySegment struct, int fieldValue) {
+        struct.set(pair_dim$LAYOUT, pair_dim$OFFSET, fieldValue);
     }
 
     private static final OfLong rows$LAYOUT = (OfLong)$LAYOUT.select(groupElement("rows"));

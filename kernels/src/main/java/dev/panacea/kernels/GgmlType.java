@@ -1,11 +1,10 @@
-package dev.panacea.io;
+package dev.panacea.kernels;
 
-import dev.panacea.kernels.PanaceaException;
 import java.util.Arrays;
 import java.util.Map;
 import java.util.stream.Collectors;
 
-/** Types of tensors in GGUF files that can be read: their number in the file, elements per block, bytes per block. */
+/** Types of ggml's tensors (GGUF files) that can be read: their number in the file, elements per block, bytes per block. */
 public enum GgmlType {
     F32(0, 1, 4),
     F16(1, 1, 2),
@@ -47,8 +46,20 @@ public enum GgmlType {
         return blockBytes;
     }
 
-    /** @throws PanaceaException beginning with {@code where}, if the number is none of a readable type */
-    static GgmlType of(int id, String where) {
+    /** Bytes of so many elements, a whole number of blocks. */
+    public long byteSize(long elements) {
+        if (elements % blockElements != 0) {
+            throw new IllegalArgumentException(elements + " elements are not a whole number of blocks of " + blockElements + " (" + this + ")");
+        }
+        return Math.multiplyExact(elements / blockElements, blockBytes);
+    }
+
+    /**
+     * The type of a number in a file.
+     *
+     * @throws PanaceaException beginning with {@code where}, if the number is none of a readable type
+     */
+    public static GgmlType of(int id, String where) {
         return Arrays.stream(values()).filter(t -> t.id == id).findFirst().orElseThrow(() -> new PanaceaException(where + " is of type "
                 + OTHERS.getOrDefault(id, "number " + Integer.toUnsignedString(id)) + ", which cannot be read; choose a file of one of the types "
                 + Arrays.stream(values()).map(GgmlType::name).collect(Collectors.joining(", "))));

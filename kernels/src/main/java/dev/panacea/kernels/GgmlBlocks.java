@@ -1,4 +1,4 @@
-package dev.panacea.io;
+package dev.panacea.kernels;
 
 import java.lang.foreign.MemorySegment;
 
@@ -6,23 +6,14 @@ import java.lang.foreign.MemorySegment;
  * Values of ggml's block formats, in the operations and roundings of its {@code dequantize_row_*} (ggml-quants.c). {@code d} is a block's
  * scale and {@code m} its minimum, in half precision; in the K formats a block of 256 has sub-blocks with small integer scales of their own.
  */
-final class GgmlBlocks {
+public final class GgmlBlocks {
     private static final int CHUNK_BYTES = 1 << 16;
     private static final float[] IQ4_NL_LEVELS = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
     private GgmlBlocks() {}
 
-    /** Values {@code offset} to {@code offset + count} of a tensor whose bytes are {@code data}, to {@code destination[at...]}. */
-    static void decode(GgmlType type, MemorySegment data, long offset, int count, float[] destination, int at) {
-        switch (type) {
-            case F32 -> Floats.f32(data, offset, count, destination, at);
-            case F16 -> Floats.f16(data, offset, count, destination, at);
-            case BF16 -> Floats.bf16(data, offset, count, destination, at);
-            default -> decodeBlocks(type, data, offset, count, destination, at);
-        }
-    }
-
-    private static void decodeBlocks(GgmlType type, MemorySegment data, long offset, int count, float[] destination, int at) {
+    /** Values {@code offset} to {@code offset + count} of a tensor of any type whose bytes are {@code data}, to {@code destination[at...]}. */
+    public static void decode(GgmlType type, MemorySegment data, long offset, int count, float[] destination, int at) {
         int elements = type.blockElements();
         long block = offset / elements;
         int skip = (int) (offset % elements);
@@ -34,7 +25,7 @@ final class GgmlBlocks {
         byte[] raw = new byte[Math.min(whole, CHUNK_BYTES / type.blockBytes()) * type.blockBytes()];
         while (whole > 0) {
             int n = Math.min(whole, raw.length / type.blockBytes());
-            MemorySegment.copy(data, MappedFile.U8, block * type.blockBytes(), raw, 0, n * type.blockBytes());
+            MemorySegment.copy(data, Elements.U8, block * type.blockBytes(), raw, 0, n * type.blockBytes());
             for (int i = 0; i < n; i++) {
                 decodeBlock(type, raw, i * type.blockBytes(), destination, at + done + i * elements);
             }
@@ -51,7 +42,7 @@ final class GgmlBlocks {
     private static int part(GgmlType type, MemorySegment data, long block, int skip, int count, float[] destination, int at) {
         byte[] raw = new byte[type.blockBytes()];
         float[] values = new float[type.blockElements()];
-        MemorySegment.copy(data, MappedFile.U8, block * raw.length, raw, 0, raw.length);
+        MemorySegment.copy(data, Elements.U8, block * raw.length, raw, 0, raw.length);
         decodeBlock(type, raw, 0, values, 0);
         int n = Math.min(count, values.length - skip);
         System.arraycopy(values, skip, destination, at, n);
@@ -71,7 +62,9 @@ final class GgmlBlocks {
             case Q5_K -> q5k(in, p, out, o);
             case Q6_K -> q6k(in, p, out, o);
             case IQ4_NL -> iq4nl(in, p, out, o);
-            case F32, F16, BF16 -> throw new IllegalArgumentException(type + " has no blocks");
+            case F32 -> out[o] = Float.intBitsToFloat(int32(in, p));
+            case F16 -> out[o] = half(in, p);
+            case BF16 -> out[o] = Float.intBitsToFloat(in[p] << 16 & 0xff0000 | in[p + 1] << 24);
         }
     }
 
