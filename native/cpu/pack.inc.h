@@ -15,7 +15,7 @@
 //             1 f32, 2 bf16 or 8 codes, whose look-up, scaling by the absmax of the lane's row and rounding are vector
 //             operations over the columns of the panel. So the transposition is paid per word, not per weight.
 //   by rows (gradients, C = dY W): a step is a row of W; rows are decoded as they lie and cut into panels.
-// F16, ggml's blocks, and 4-bit weights that are not whole blocks of 32 in every row are decoded row by row into f32 first.
+// 4-bit weights that are not whole blocks of 32 in every row are decoded row by row into f32 first (rare shapes).
 //
 // Numerics: with bf16 activations all weights but F32 are rounded to bf16 in decoding, as bitsandbytes dequantizes its
 // codes, on every tier; with f32 activations they stay f32.
@@ -199,6 +199,10 @@ PAN_INLINE void pack_4bit_rows(const pan_weight *w, const char *const *row, cons
   }
 }
 
+// F16 and ggml's blocks: pack_ggml.inc.h.
+template <bool kPairs, bool kRound>
+static void pack_ggml_rows(const pan_weight *w, const int64_t *start, int64_t count, uint32_t *out);
+
 // Steps of columns [n0, n0 + W) for the reduction range [k0, k0 + count). Columns beyond the matrix repeat its last one:
 // what they give is never stored.
 template <bool kPairs>
@@ -215,7 +219,10 @@ static void pack_by_columns(const pan_weight *w, bool round, int64_t n0, int64_t
   } else if (w->format == PAN_BF16) {
     for (int i = 0; i < W; i++) row[i] = data + start[i] * 2;
     pack_bf16_rows<kPairs>(row, count, out);
-  } else if (w->format == PAN_Q4 && w->cols % w->block == 0 && w->block % 32 == 0) {  // then k0 and count are multiples of 32, too
+  } else if (w->format == PAN_F16 || has_blocks(w->format)) {
+    if (round) pack_ggml_rows<kPairs, true>(w, start, count, out);
+    else pack_ggml_rows<kPairs, false>(w, start, count, out);
+  } else if (w->cols % w->block == 0 && w->block % 32 == 0) {  // then k0 and count are multiples of 32, too
     for (int i = 0; i < W; i++) row[i] = data + start[i] / 2;
     if (round) pack_4bit_rows<kPairs>(w, row, start, count, true, out);
     else pack_4bit_rows<kPairs>(w, row, start, count, false, out);
