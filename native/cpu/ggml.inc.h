@@ -226,43 +226,31 @@ PAN_INLINE void decode_group(const uint8_t *block, const BlockScales<kFormat> &s
   }
 }
 
-// Elements [from, to) of a block, any part of it.
+// Elements [from, to) of a group, not all of it.
 template <int32_t kFormat, bool kRound, typename T>
-static void decode_part(const uint8_t *block, int64_t from, int64_t to, T *out) {
-  BlockScales<kFormat> scales;
-  scales.load(block);
-  while (from < to) {
-    int64_t skip = from % 32, n = min64(32 - skip, to - from);
-    if (n == 32) {
-      decode_group<kFormat, kRound>(block, scales, (int)(from / 32), out);
-    } else {
-      T values[32];
-      decode_group<kFormat, kRound>(block, scales, (int)(from / 32), values);
-      memcpy(out, values + skip, (size_t)n * sizeof(T));
-    }
-    from += n;
-    out += n;
-  }
+static __attribute__((noinline)) void decode_part(const uint8_t *block, const BlockScales<kFormat> &scales, int group, int64_t from, int64_t to, T *out) {
+  T values[32];
+  decode_group<kFormat, kRound>(block, scales, group, values);
+  memcpy(out, values + from, (size_t)(to - from) * sizeof(T));
 }
 
 template <int32_t kFormat, bool kRound, typename T>
 static void decode_format(const uint8_t *data, int64_t start, int64_t count, T *out) {
   constexpr BlockShape kShape = block_shape(kFormat);
   const uint8_t *block = data + start / kShape.elements * kShape.bytes;
-  if (int64_t skip = start % kShape.elements; skip != 0) {
-    int64_t n = min64(kShape.elements - skip, count);
-    decode_part<kFormat, kRound>(block, skip, skip + n, out);
-    count -= n;
-    out += n;
-    block += kShape.bytes;
-  }
-  for (; count >= kShape.elements; count -= kShape.elements, out += kShape.elements, block += kShape.bytes) {
+  // The range [from, to) of the present block, which may begin before or end after it; element 0 of the block would be out[0].
+  int64_t from = start % kShape.elements, to = from + count;
+  out -= from;
+  for (; to > 0; from -= kShape.elements, to -= kShape.elements, out += kShape.elements, block += kShape.bytes) {
     BlockScales<kFormat> scales;
     scales.load(block);
 #pragma GCC unroll 8
-    for (int group = 0; group < kShape.elements / 32; group++) decode_group<kFormat, kRound>(block, scales, group, out + 32 * group);
+    for (int group = 0; group < kShape.elements / 32; group++) {
+      int64_t first = max64(from - 32 * group, 0), last = min64(to - 32 * group, 32);
+      if (last - first == 32) decode_group<kFormat, kRound>(block, scales, group, out + 32 * group);
+      else if (last > first) decode_part<kFormat, kRound>(block, scales, group, first, last, out + 32 * group + first);
+    }
   }
-  if (count > 0) decode_part<kFormat, kRound>(block, 0, count, out);
 }
 
 // out[0 .. count) = the values of the flattened elements, as they are stored, from `start` on; rounded to bf16 values if kRound.

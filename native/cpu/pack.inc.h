@@ -240,12 +240,19 @@ static void pack_by_columns(const pan_weight *w, bool round, int64_t n0, int64_t
 // ---- B by rows ---------------------------------------------------------------------------------------------------------
 
 // Columns [n, n + kNR) of rows k and k + 1 (the second for pairs only; NULL: zeros), all of which exist, as one step.
-template <bool kPairs, typename T>
+template <bool kPairs, bool kRound, typename T>
 PAN_INLINE void put_step(const T *row, const T *next, uint32_t *to) {
   for (int i = 0; i < kNR; i += W) {
     VF v = vload(row + i);
-    store_words(to + i, kPairs ? make_pairs(v, next ? vload(next + i) : vzero()) : (VU)v);
+    store_words(to + i, kPairs ? make_pairs(v, next ? vload(next + i) : vzero()) : kRound ? round_bf16((VU)v) : (VU)v);
   }
+}
+
+// The same for several panels, of rows that lie in data at elements `at` and, if there is a second, `next`.
+template <bool kPairs, bool kRound, typename T>
+PAN_INLINE void put_steps(const void *data, int64_t at, bool second, int64_t next, int panels, uint32_t *to, int64_t stride) {
+  const T *row = (const T *)data + at, *other = second ? (const T *)data + next : nullptr;
+  for (int p = 0; p < panels; p++, to += stride) put_step<kPairs, kRound>(row + p * kNR, other ? other + p * kNR : nullptr, to);
 }
 
 // Steps of `panels` panels from column n0 on, for rows [k0, k0 + count) of the weight; panel p begins at out + p * stride.
@@ -253,22 +260,21 @@ template <bool kPairs>
 static void pack_by_rows(const pan_weight *w, bool round, int64_t n0, int panels, int64_t k0, int64_t count, uint32_t *out, int64_t stride) {
   alignas(64) float values[2][kMaxPanels * kNR];
   int64_t cols = min64(w->cols - n0, panels * kNR);
-  bool direct = (w->format == PAN_F32 || w->format == PAN_BF16) && cols == panels * kNR;
+  bool direct = w->format != PAN_Q4 && !has_blocks(w->format) && cols == panels * kNR;
   if (!direct) memset(values, 0, sizeof values);
   for (int64_t k = 0; k < count; k += kPairs ? 2 : 1) {
     uint32_t *to = out + (kPairs ? k / 2 : k) * kNR;
     bool second = kPairs && k + 1 < count;
     if (direct) {
       int64_t at = row_start(w, k0 + k) + n0, next = second ? row_start(w, k0 + k + 1) + n0 : 0;
-      const float *f = (const float *)w->data;
-      const bf16 *h = (const bf16 *)w->data;
-      for (int p = 0; p < panels; p++, to += stride)
-        if (w->format == PAN_F32) put_step<kPairs>(f + at + p * kNR, second ? f + next + p * kNR : nullptr, to);
-        else put_step<kPairs>(h + at + p * kNR, second ? h + next + p * kNR : nullptr, to);
+      if (w->format == PAN_F32) put_steps<kPairs, false, float>(w->data, at, second, next, panels, to, stride);
+      else if (w->format == PAN_BF16) put_steps<kPairs, false, bf16>(w->data, at, second, next, panels, to, stride);
+      else if (round) put_steps<kPairs, true, half>(w->data, at, second, next, panels, to, stride);
+      else put_steps<kPairs, false, half>(w->data, at, second, next, panels, to, stride);
     } else {
       row_to_floats(w, k0 + k, n0, cols, values[0], round);
       if (second) row_to_floats(w, k0 + k + 1, n0, cols, values[1], round);
-      for (int p = 0; p < panels; p++, to += stride) put_step<kPairs>(values[0] + p * kNR, second ? values[1] + p * kNR : nullptr, to);
+      put_steps<kPairs, false, float>(values, 0, second, kMaxPanels * kNR, panels, to, stride);
     }
   }
 }

@@ -125,8 +125,10 @@ static void pack_block_rows(const char *const *first_row, int64_t first, int64_t
     for (int part = 0; part < 2; part++) {
       VF scale, minimum = vzero();
       scales.of_group(group, part, scale, minimum);
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; i++) writer.put(k + 16 * part + i, scaled<kFormat, kRound && !kPairs>(codes.at(16 * part + i), scale, minimum));
+#pragma GCC unroll 1
+      for (int i = 16 * part; i < 16 * part + 16; i += 4)  // not unrolled: the code would be large, and no faster
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) writer.put(k + i + j, scaled<kFormat, kRound && !kPairs>(codes.at(i + j), scale, minimum));
     }
   }
 }
