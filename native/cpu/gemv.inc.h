@@ -13,8 +13,8 @@
 //
 // Numerics: f32 multiply-adds; a chunk's sum over codes is multiplied by the absmax of each lane's block, so values are
 // neither rounded to bf16 nor, singly, to f32: closer to the exact product than pan_linear for many rows. One rounding
-// at the end. 4-bit weights in other blocks than whole fractions or multiples of a chunk that end with the row, and all of
-// them on the portable tier, are decoded into f32 rows first.
+// at the end. F16, ggml's blocks, 4-bit weights in other blocks than whole fractions or multiples of a chunk that end with the
+// row, and all of those on the portable tier, are decoded into f32 rows first.
 
 constexpr int64_t kFewRows = 4;
 constexpr int64_t kPrefetch = 4096;  // bytes; codes are decoded more slowly than the hardware fetches them
@@ -33,7 +33,7 @@ struct FewRows {
   float scale;
   // Filled in by few_rows().
   int parts;         // values per word
-  bool row_by_row;   // 4-bit, decoded into f32 rows
+  bool row_by_row;   // decoded into f32 rows
   int64_t chunks;    // of W words
   const float *ordered;  // [m][chunks][parts][W]
   int64_t task_rows;
@@ -138,7 +138,7 @@ static void few_rows_task(void *arg, int64_t task, int32_t worker) {
   if (f.parts == 8 && w->block < 8 * W)
     for (int i = 0; i < W; i++) lane_block[i] = (uint32_t)(8 * i / w->block);
   for (int64_t n = first; n < last; n++) {
-    int64_t start = n * w->cols;
+    int64_t start = row_start(w, n);
     const char *row;
     if (f.row_by_row) {
       decode_range(w, start, w->cols, decoded, false);
@@ -181,14 +181,14 @@ static int32_t few_rows(FewRows &f) {
   const pan_weight *w = f.w;
   if (f.m == 0 || w->rows == 0) return 0;
   bool fits = PAN_LEVEL > 0 && w->format == PAN_Q4 && w->cols % w->block == 0 && w->block % 8 == 0 && (8 * W % w->block == 0 || w->block % (8 * W) == 0);
-  f.row_by_row = w->format == PAN_Q4 && !fits;
+  f.row_by_row = w->format == PAN_Q4 ? !fits : w->format != PAN_F32 && w->format != PAN_BF16;
   f.parts = f.row_by_row || w->format == PAN_F32 ? 1 : w->format == PAN_BF16 ? 2 : 8;
   f.chunks = blocks_of(w->cols, W * f.parts);
   int64_t stride = f.chunks * f.parts * W;
   // One row of x as f32, then the ordered rows.
   float *shared = (float *)scratch(f.ctx, -1, (size_t)(stride * (f.m + 1)) * 4);
   bool complete = shared != nullptr;
-  if (w->format == PAN_Q4)
+  if (f.row_by_row || f.parts == 8)
     for (int32_t worker = 0; worker < thread_count(f.ctx); worker++) complete &= scratch(f.ctx, worker, (size_t)w->cols * 4) != nullptr;
   if (!complete) return fail(PAN_ERROR_MEMORY, "no memory for a product with %lld rows", (long long)f.m);
   float *ordered = shared + stride;

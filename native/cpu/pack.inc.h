@@ -15,10 +15,10 @@
 //             1 f32, 2 bf16 or 8 codes, whose look-up, scaling by the absmax of the lane's row and rounding are vector
 //             operations over the columns of the panel. So the transposition is paid per word, not per weight.
 //   by rows (gradients, C = dY W): a step is a row of W; rows are decoded as they lie and cut into panels.
-// Weights that are not whole blocks of 32 in every row are decoded row by row into f32 first (rare shapes).
+// F16, ggml's blocks, and 4-bit weights that are not whole blocks of 32 in every row are decoded row by row into f32 first.
 //
-// Numerics: with bf16 activations the decoded 4-bit weights are rounded to bf16, as bitsandbytes dequantizes them, on
-// every tier; with f32 activations they stay f32.
+// Numerics: with bf16 activations all weights but F32 are rounded to bf16 in decoding, as bitsandbytes dequantizes its
+// codes, on every tier; with f32 activations they stay f32.
 
 constexpr int kNR = 2 * W;
 constexpr int64_t kStepBlock = 768;  // steps per block of the reduction: a multiple of 64, so that 4-bit blocks stay whole
@@ -206,8 +206,7 @@ static void pack_by_columns(const pan_weight *w, bool round, int64_t n0, int64_t
   const char *row[W];
   int64_t start[W];
   for (int i = 0; i < W; i++) {
-    int64_t n = n0 + i < w->rows ? n0 + i : w->rows - 1;
-    start[i] = n * w->cols + k0;
+    start[i] = row_start(w, min64(n0 + i, w->rows - 1)) + k0;
   }
   const char *data = (const char *)w->data;
   if (w->format == PAN_F32) {
@@ -216,7 +215,7 @@ static void pack_by_columns(const pan_weight *w, bool round, int64_t n0, int64_t
   } else if (w->format == PAN_BF16) {
     for (int i = 0; i < W; i++) row[i] = data + start[i] * 2;
     pack_bf16_rows<kPairs>(row, count, out);
-  } else if (w->cols % w->block == 0 && w->block % 32 == 0) {  // then k0 and count are multiples of 32, too
+  } else if (w->format == PAN_Q4 && w->cols % w->block == 0 && w->block % 32 == 0) {  // then k0 and count are multiples of 32, too
     for (int i = 0; i < W; i++) row[i] = data + start[i] / 2;
     if (round) pack_4bit_rows<kPairs>(w, row, start, count, true, out);
     else pack_4bit_rows<kPairs>(w, row, start, count, false, out);
@@ -247,18 +246,18 @@ template <bool kPairs>
 static void pack_by_rows(const pan_weight *w, bool round, int64_t n0, int panels, int64_t k0, int64_t count, uint32_t *out, int64_t stride) {
   alignas(64) float values[2][kMaxPanels * kNR];
   int64_t cols = min64(w->cols - n0, panels * kNR);
-  bool direct = w->format != PAN_Q4 && cols == panels * kNR;
+  bool direct = (w->format == PAN_F32 || w->format == PAN_BF16) && cols == panels * kNR;
   if (!direct) memset(values, 0, sizeof values);
   for (int64_t k = 0; k < count; k += kPairs ? 2 : 1) {
     uint32_t *to = out + (kPairs ? k / 2 : k) * kNR;
     bool second = kPairs && k + 1 < count;
     if (direct) {
-      int64_t at = (k0 + k) * w->cols + n0;
-      const float *f = (const float *)w->data + at;
-      const bf16 *h = (const bf16 *)w->data + at;
+      int64_t at = row_start(w, k0 + k) + n0, next = second ? row_start(w, k0 + k + 1) + n0 : 0;
+      const float *f = (const float *)w->data;
+      const bf16 *h = (const bf16 *)w->data;
       for (int p = 0; p < panels; p++, to += stride)
-        if (w->format == PAN_F32) put_step<kPairs>(f + p * kNR, second ? f + w->cols + p * kNR : nullptr, to);
-        else put_step<kPairs>(h + p * kNR, second ? h + w->cols + p * kNR : nullptr, to);
+        if (w->format == PAN_F32) put_step<kPairs>(f + at + p * kNR, second ? f + next + p * kNR : nullptr, to);
+        else put_step<kPairs>(h + at + p * kNR, second ? h + next + p * kNR : nullptr, to);
     } else {
       row_to_floats(w, k0 + k, n0, cols, values[0], round);
       if (second) row_to_floats(w, k0 + k + 1, n0, cols, values[1], round);
