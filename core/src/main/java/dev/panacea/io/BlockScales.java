@@ -14,7 +14,9 @@ import java.util.stream.LongStream;
 record BlockScales(int[] offsets, int exponent) {
     private static final int HALF = 0x7c00;
     private static final int BRAIN = 0x7f80;
-    private static final int CHUNK_BYTES = 1 << 18;
+    /** Of one task, and of what it copies to the heap at a time. */
+    private static final long TASK_BYTES = 4 << 20;
+    private static final int CHUNK_BYTES = 1 << 15;
 
     static BlockScales of(GgmlType type) {
         return switch (type) {
@@ -39,19 +41,24 @@ record BlockScales(int[] offsets, int exponent) {
     /** Whether every value of {@code data}, whole blocks of {@code type}, is finite. Reads the data once, in parallel. */
     static boolean finite(GgmlType type, MemorySegment data) {
         BlockScales scales = of(type);
-        long chunk = (long) CHUNK_BYTES / type.blockBytes() * type.blockBytes();
-        return LongStream.range(0, (data.byteSize() + chunk - 1) / chunk).parallel()
-                .allMatch(i -> scales.finite(data.asSlice(i * chunk, Math.min(chunk, data.byteSize() - i * chunk)), type.blockBytes() / 2));
+        long task = TASK_BYTES / type.blockBytes() * type.blockBytes();
+        return LongStream.range(0, (data.byteSize() + task - 1) / task).parallel()
+                .allMatch(i -> scales.finite(data.asSlice(i * task, Math.min(task, data.byteSize() - i * task)), type.blockBytes()));
     }
 
-    private boolean finite(MemorySegment part, int stride) {
-        short[] pairs = part.toArray(MappedFile.I16);
+    private boolean finite(MemorySegment part, int blockBytes) {
+        int chunk = CHUNK_BYTES / blockBytes * blockBytes;
+        short[] pairs = new short[(int) Math.min(chunk, part.byteSize()) / 2];
         // Added to an exponent of all ones, its lowest bit carries into the sign's place.
         int one = exponent & -exponent;
         int carried = 0;
-        for (int offset : offsets) {
-            for (int i = offset; i < pairs.length; i += stride) {
-                carried |= (pairs[i] & exponent) + one;
+        for (long done = 0; done < part.byteSize(); done += chunk) {
+            int n = (int) Math.min(pairs.length, (part.byteSize() - done) / 2);
+            MemorySegment.copy(part, MappedFile.I16, done, pairs, 0, n);
+            for (int offset : offsets) {
+                for (int i = offset; i < n; i += blockBytes / 2) {
+                    carried |= (pairs[i] & exponent) + one;
+                }
             }
         }
         return (carried & 0x8000) == 0;

@@ -33,7 +33,7 @@ public final class WeightLoader implements AutoCloseable {
     private final Kernels kernels;
     private final Checkpoint checkpoint;
     private final List<DeviceMemory> owned = new ArrayList<>();
-    private final float[] floats = new float[CHUNK];
+    private float[] floats = new float[CHUNK];
     private final DeviceMemory staging;
     private final Set<GgmlType> expandedTypes = EnumSet.noneOf(GgmlType.class);
     private long expandedFrom;
@@ -182,6 +182,7 @@ public final class WeightLoader implements AutoCloseable {
     /** Frees the staging memory; the weights stay. Tells of what could not be kept as it is. */
     public void finish() {
         staging.close();
+        floats = new float[0];
         if (!expandedTypes.isEmpty()) {
             LOG.warn("{}: tensors of type {} are held expanded, in {} instead of {}, since the kernels do not read that type. A file of another type needs less memory",
                     checkpoint.description(), expandedTypes.stream().map(GgmlType::name).collect(Collectors.joining(", ")), ByteCount.text(expandedTo),

@@ -154,6 +154,25 @@ class KeptWeightsTest {
         }
     }
 
+    /** A file may say that its tensors stand anywhere. Native code wants numbers where numbers belong, so of four places one is used as it is. */
+    @Test
+    void numbersAtOddPlacesAreCopied() {
+        TinyLlama tiny = new TinyLlama(17);
+        int kept = 0;
+        try (Kernels kernels = new ReferenceKernels()) {
+            for (String padding : List.of("", "1", "12", "123")) {
+                Path file = tiny.ggufTensors(TinyLlama.ggufKeys().align(1).string("general.name", padding), List.of()).write(folder.resolve("odd.gguf"));
+                try (Checkpoint checkpoint = Checkpoints.open(file);
+                        LlamaModel model = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.KEEP, DType.F32));
+                        LlamaModel expanded = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.NONE, DType.F32))) {
+                    kept += model.mappedWeightBytes() > 0 ? 1 : 0;
+                    assertThat(model.logits(new int[] {1, 2, 3})).isEqualTo(expanded.logits(new int[] {1, 2, 3}));
+                }
+            }
+        }
+        assertThat(kept).isEqualTo(1);
+    }
+
     @TestFactory
     Stream<DynamicTest> aClosedFileIsAnExceptionAndNoCrash() {
         Path file = new BlockLlama(8, true).write(folder.resolve("closed.gguf"), all(GgmlType.Q4_1));
