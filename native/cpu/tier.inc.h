@@ -18,6 +18,7 @@ namespace PAN_TIER {
 #include "ggml.inc.h"
 #include "weight.inc.h"
 #include "pack.inc.h"
+#include "pack_ggml.inc.h"
 #include "gemm.inc.h"
 #include "gemv.inc.h"
 #include "linear.inc.h"

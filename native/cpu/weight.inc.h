@@ -15,18 +15,23 @@ PAN_INLINE int64_t stored_row(const pan_weight *w, int64_t n) {
 // The first element of row n, among the elements as they are stored.
 PAN_INLINE int64_t row_start(const pan_weight *w, int64_t n) { return stored_row(w, n) * w->cols; }
 
+static void decode_halves(const half *x, int64_t count, float *out, bool round) {
+  if (!round) return convert(x, count, out);
+  int64_t i = 0;
+  for (; i + W <= count; i += W) vstore(out + i, (VF)round_bf16((VU)vload(x + i)));
+  if (i < count) vstore_n(out + i, (VF)round_bf16((VU)vload_n(x + i, count - i)), count - i);
+}
+
 // out[0 .. count) = the stored elements from `start` on, in f32. If `round`, what bf16 cannot hold is rounded to it, but for F32 weights.
 static void decode_range(const pan_weight *w, int64_t start, int64_t count, float *out, bool round) {
   switch (w->format) {
     case PAN_F32: memcpy(out, (const float *)w->data + start, (size_t)count * 4); break;
     case PAN_BF16: convert((const bf16 *)w->data + start, count, out); break;
-    case PAN_F16:
-      convert((const half *)w->data + start, count, out);
-      if (round)
-        for (int64_t i = 0; i < count; i += W) vstore_n(out + i, (VF)round_bf16((VU)vload_n(out + i, count - i)), count - i);
-      break;
+    case PAN_F16: decode_halves((const half *)w->data + start, count, out, round); break;
     case PAN_Q4: decode_4bit(w, start, count, out, round); break;
-    default: decode_blocks(w, start, count, out, round);
+    default:
+      if (round) decode_blocks<true>(w, start, count, out);
+      else decode_blocks<false>(w, start, count, out);
   }
 }
 
@@ -35,7 +40,7 @@ static void row_to_floats(const pan_weight *w, int64_t row, int64_t col, int64_t
   decode_range(w, row_start(w, row) + col, count, out, round);
 }
 
-// y[at .. at+count) = the stored elements from `start` on, in `type`; through a buffer where they have to be decoded and rounded.
+// y[at .. at+count) = the stored elements from `start` on, in `type`, rounded once; bitsandbytes' codes to bf16 through a buffer.
 static void convert_range(const pan_weight *w, int64_t start, int64_t count, void *y, int64_t at, int32_t type) {
   if (type == PAN_F32) {
     decode_range(w, start, count, (float *)y + at, false);
@@ -43,6 +48,10 @@ static void convert_range(const pan_weight *w, int64_t start, int64_t count, voi
     memcpy((bf16 *)y + at, (const bf16 *)w->data + start, (size_t)count * 2);
   } else if (w->format == PAN_F32) {
     convert((const float *)w->data + start, count, (bf16 *)y + at);
+  } else if (w->format == PAN_F16) {
+    convert((const half *)w->data + start, count, (bf16 *)y + at);
+  } else if (has_blocks(w->format)) {
+    decode_blocks<false>(w, start, count, (bf16 *)y + at);
   } else {
     constexpr int64_t kBuffer = 512;
     float buffer[kBuffer];
