@@ -33,7 +33,12 @@ public interface Checkpoint extends AutoCloseable {
     /** Values {@code offset} to {@code offset + count} of the flattened tensor as floats, into the start of {@code destination}. */
     void read(String name, long offset, int count, float[] destination);
 
-    /** The stored blocks, where the tensor is in a GGUF file; the segment is part of the mapped file and lives as long as this checkpoint is open. */
+    /**
+     * The stored blocks of a matrix, where it is in a GGUF file; the segment is part of the mapped file and lives as long as this checkpoint is
+     * open.
+     *
+     * @throws dev.panacea.kernels.PanaceaException if there is no such tensor, or one of its values is not finite
+     */
     default Optional<StoredBlocks> storedBlocks(String name) {
         return Optional.empty();
     }

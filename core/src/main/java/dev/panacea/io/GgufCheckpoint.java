@@ -101,12 +101,25 @@ public final class GgufCheckpoint implements Checkpoint {
     public void read(String name, long offset, int count, float[] destination) {
         GgufFile.Tensor t = tensor(name);
         Floats.checkRange(name, t.elements(), offset, count, destination);
-        if (name.endsWith(".q_proj.weight") || name.endsWith(".k_proj.weight")) {
+        if (reordered(name)) {
             readRows(t, offset, count, destination);
         } else {
             GgmlBlocks.decode(t.type(), t.data(), offset, count, destination, 0);
         }
         Floats.requireFinite(file.path(), name, destination, count);
+    }
+
+    /** A matrix at a place where its numbers are not aligned, which a file of an odd general.alignment may have, is left to {@link #read}. */
+    @Override
+    public Optional<StoredBlocks> storedBlocks(String name) {
+        GgufFile.Tensor t = tensor(name);
+        if (t.shape().size() != 2 || t.data().address() % (t.type() == GgmlType.F32 ? 4 : 2) != 0) {
+            return Optional.empty();
+        }
+        if (!BlockScales.finite(t.type(), t.data())) {
+            throw Floats.notFinite(file.path(), name);
+        }
+        return Optional.of(new StoredBlocks(t.type(), t.data(), reordered(name) ? config.headDim() : 0));
     }
 
     @Override
@@ -118,6 +131,10 @@ public final class GgufCheckpoint implements Checkpoint {
     @Override
     public void close() {
         file.close();
+    }
+
+    private static boolean reordered(String name) {
+        return name.endsWith(".q_proj.weight") || name.endsWith(".k_proj.weight");
     }
 
     /** Row s * d/2 + j of a head is row 2j + s of it in the file. */
