@@ -2,6 +2,8 @@ package dev.panacea.io;
 
 import dev.panacea.kernels.GgmlType;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
+import java.util.Optional;
 import java.util.stream.LongStream;
 
 /**
@@ -36,6 +38,21 @@ record BlockScales(int[] offsets, int exponent) {
             offsets[i] /= 2;
         }
         return new BlockScales(offsets, exponent);
+    }
+
+    /**
+     * A matrix that may be used where it is mapped; nothing if its numbers stand where a processor does not want them, which a file may arrange.
+     *
+     * @throws dev.panacea.kernels.PanaceaException if one of its values is not finite
+     */
+    static Optional<Checkpoint.StoredBlocks> checked(Path file, String name, Checkpoint.StoredBlocks blocks) {
+        if (blocks.data().address() % (blocks.type() == GgmlType.F32 ? 4 : 2) != 0) {
+            return Optional.empty();
+        }
+        if (!finite(blocks.type(), blocks.data())) {
+            throw Floats.notFinite(file, name);
+        }
+        return Optional.of(blocks);
     }
 
     /** Whether every value of {@code data}, whole blocks of {@code type}, is finite. Reads the data once, in parallel. */

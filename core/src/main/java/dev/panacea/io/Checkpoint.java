@@ -34,8 +34,8 @@ public interface Checkpoint extends AutoCloseable {
     void read(String name, long offset, int count, float[] destination);
 
     /**
-     * The stored blocks of a matrix, where it is in a GGUF file; the segment is part of the mapped file and lives as long as this checkpoint is
-     * open.
+     * A matrix as it is stored, if it is in one of ggml's formats, of which plain F32, F16 and BF16 are three; the segment is part of the mapped
+     * file and lives as long as this checkpoint is open.
      *
      * @throws dev.panacea.kernels.PanaceaException if there is no such tensor, or one of its values is not finite
      */
@@ -44,7 +44,7 @@ public interface Checkpoint extends AutoCloseable {
     }
 
     /**
-     * A matrix as ggml stores it.
+     * A matrix in one of ggml's formats.
      *
      * @param pairDim as in {@link dev.panacea.kernels.BlockWeight}
      */

@@ -109,17 +109,10 @@ public final class GgufCheckpoint implements Checkpoint {
         Floats.requireFinite(file.path(), name, destination, count);
     }
 
-    /** A matrix at a place where its numbers are not aligned, which a file of an odd general.alignment may have, is left to {@link #read}. */
     @Override
     public Optional<StoredBlocks> storedBlocks(String name) {
         GgufFile.Tensor t = tensor(name);
-        if (t.shape().size() != 2 || t.data().address() % (t.type() == GgmlType.F32 ? 4 : 2) != 0) {
-            return Optional.empty();
-        }
-        if (!BlockScales.finite(t.type(), t.data())) {
-            throw Floats.notFinite(file.path(), name);
-        }
-        return Optional.of(new StoredBlocks(t.type(), t.data(), reordered(name) ? config.headDim() : 0));
+        return t.shape().size() == 2 ? BlockScales.checked(file.path(), name, new StoredBlocks(t.type(), t.data(), reordered(name) ? config.headDim() : 0)) : Optional.empty();
     }
 
     @Override

@@ -10,9 +10,10 @@ public enum Quantization {
     /** NF4 in blocks of 64 with double quantization, byte for byte as bitsandbytes makes it (QLoRA, Dettmers et al. 2023). */
     NF4,
     /**
-     * As the checkpoint's own file holds them, with nothing lost: the blocks of a GGUF file, mapped and not converted, embedding and head
-     * included. A tensor in a form that the kernels do not read is held as with {@link #NONE}. The checkpoint has to stay open as long as the
-     * model, and its file must not be shortened or written meanwhile; replacing it by another of the same name does no harm.
+     * As the checkpoint's own files hold them, with nothing lost: the blocks of a GGUF file or the plain numbers of any, mapped and not
+     * converted, embedding and head included, and bitsandbytes' 4-bit weights. A tensor in a form that the kernels do not read is held as with
+     * {@link #NONE}. The checkpoint has to stay open as long as the model, and its files must not be shortened or written meanwhile; replacing
+     * one by another of the same name does no harm.
      */
     KEEP;
 

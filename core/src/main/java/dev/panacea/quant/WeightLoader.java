@@ -71,8 +71,8 @@ public final class WeightLoader implements AutoCloseable {
     }
 
     /**
-     * A matrix as its file holds it: the blocks of a GGUF file, mapped where the device reads host memory, or the 4-bit weights of bitsandbytes;
-     * else, and where the kernels do not read the blocks, as {@link #dense}. What is mapped lives as long as the checkpoint is open.
+     * A matrix as its file holds it: ggml's blocks or plain numbers, mapped where the device reads host memory, or the 4-bit weights of
+     * bitsandbytes; else, and where the kernels do not read the blocks, as {@link #dense}. What is mapped lives as long as the checkpoint is open.
      */
     public Weight kept(String name, DType type) {
         Optional<Checkpoint.Stored4Bit> quantized = checkpoint.stored4Bit(name);

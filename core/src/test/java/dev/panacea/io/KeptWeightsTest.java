@@ -154,6 +154,19 @@ class KeptWeightsTest {
         }
     }
 
+    @Test
+    void plainNumbersOfAnyFileAreMappedToo() {
+        try (Kernels kernels = new ReferenceKernels();
+                Checkpoint checkpoint = Checkpoints.open(new TinyLlama(18).writeFolder(folder.resolve("plain")));
+                LlamaModel kept = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.KEEP, DType.F32));
+                LlamaModel expanded = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.NONE, DType.F32))) {
+            assertThat(kept.logits(new int[] {1, 2, 3})).isEqualTo(expanded.logits(new int[] {1, 2, 3}));
+            assertThat(kept.weightBytes()).isEqualTo(expanded.weightBytes());
+            assertThat(kept.mappedWeightBytes()).isEqualTo(expanded.weightBytes() - 4 * 32 * 5);
+            assertThat(Quantization.defaultFor(checkpoint)).isEqualTo(Quantization.NF4);
+        }
+    }
+
     /** A file may say that its tensors stand anywhere. Native code wants numbers where numbers belong, so of four places one is used as it is. */
     @Test
     void numbersAtOddPlacesAreCopied() {

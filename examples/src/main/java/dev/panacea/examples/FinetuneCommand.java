@@ -84,7 +84,7 @@ public final class FinetuneCommand implements Callable<Integer> {
         private String model;
 
         @Option(names = "--quantization", paramLabel = "keep|nf4|none",
-                description = "How the frozen weights are held: as the GGUF file has them, mapped and not converted; 4-bit NF4 with double quantization (QLoRA); or bf16 "
+                description = "How the frozen weights are held: as the file has them, mapped and not converted; 4-bit NF4 with double quantization (QLoRA); or bf16 "
                         + "(default: keep for a GGUF file, nf4 for others).")
         private String quantization;
 
