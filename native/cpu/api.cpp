@@ -178,6 +178,12 @@ void pan_close(pan_context *ctx) {
 
 int32_t pan_threads(const pan_context *ctx) { return ctx ? thread_count(ctx) : 0; }
 
+int64_t pan_scratch_bytes(const pan_context *ctx) {
+  if (!ctx) return 0;
+  Call call(ctx);
+  return scratch_bytes(ctx);
+}
+
 // ---- linear layers -----------------------------------------------------------------------------------------------------
 
 int32_t pan_linear(pan_context *ctx, const pan_weight *w, const void *x, int32_t xtype, int64_t m, void *y, int32_t ytype, int32_t accumulate) {

@@ -3,6 +3,7 @@ package dev.panacea.examples;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraConfig;
+import dev.panacea.train.GradientCheckpointing;
 import dev.panacea.train.SftConfig;
 import java.io.File;
 import java.io.PrintWriter;
@@ -133,6 +134,10 @@ public final class FinetuneCommand implements Callable<Integer> {
         @Option(names = "--gradient-accumulation-steps", paramLabel = "N", defaultValue = "1", description = "Batches per optimizer step (default: ${DEFAULT-VALUE}).")
         private String accumulation;
 
+        @Option(names = "--gradient-checkpointing", paramLabel = "auto|on|off", defaultValue = "auto",
+                description = "Compute activations again instead of keeping them: less memory, the same result, a third more time (default: ${DEFAULT-VALUE}: when needed).")
+        private String gradientCheckpointing;
+
         @Option(names = "--seed", paramLabel = "N", defaultValue = "42", description = "Same seed, same machine: same result (default: ${DEFAULT-VALUE}).")
         private String seed;
     }
@@ -222,6 +227,7 @@ public final class FinetuneCommand implements Callable<Integer> {
                 .gradientAccumulationSteps(whole("--gradient-accumulation-steps", training.accumulation, 1, 4096))
                 .maxSeqLength(whole("--max-seq-length", data.maxSeqLength, 8, 1 << 20))
                 .seed(seed())
+                .gradientCheckpointing(gradientCheckpointing())
                 .build();
         LoraConfig lora = new LoraConfig(whole("--rank", adapter.rank, 1, 1 << 16), real("--alpha", adapter.alpha, 1e-6, 1e6), targetModules(), false);
         int answerTokens = whole("--answer-tokens", results.answerTokens, 1, 1 << 16);
@@ -278,6 +284,15 @@ public final class FinetuneCommand implements Callable<Integer> {
             case "none" -> Quantization.NONE;
             default -> throw wrong("--quantization", name, "keep, nf4 or none is needed");
         });
+    }
+
+    private GradientCheckpointing gradientCheckpointing() {
+        return switch (training.gradientCheckpointing.toLowerCase(Locale.ROOT)) {
+            case "auto" -> GradientCheckpointing.AUTO;
+            case "on" -> GradientCheckpointing.ON;
+            case "off" -> GradientCheckpointing.OFF;
+            default -> throw wrong("--gradient-checkpointing", training.gradientCheckpointing, "auto, on or off is needed");
+        };
     }
 
     private List<String> targetModules() {

@@ -67,6 +67,8 @@ class FinetunePipelineTest {
             tokens += step.get("tokens").asLong();
             assertThat(step.get("grad_norm").asDouble()).isPositive();
         }
+        long measured = metrics.at("/training_memory/measured_bytes").asLong();
+        assertThat(metrics.at("/training_memory/planned_bytes").asLong()).isBetween(measured / 2, 2 * measured);
         assertThat(metrics.at("/training_tokens").asLong()).isEqualTo(tokens);
         assertThat(metrics.at("/settings/rank").asInt()).isEqualTo(4);
         assertThat(metrics.at("/model/origin").asText()).isEqualTo("local path");
@@ -108,6 +110,10 @@ class FinetunePipelineTest {
         byte[] first = Files.readAllBytes(output.resolve("adapter/adapter_model.safetensors"));
         Run again = train(output, "--max-steps", "3", "--quantization", "none");
         assertThat(again.out()).contains("The results of an earlier run in " + output + " will be replaced").doesNotContain("NF4", "quantization");
+        assertThat(Files.readAllBytes(output.resolve("adapter/adapter_model.safetensors"))).isEqualTo(first);
+        Run checkpointed = train(output, "--max-steps", "3", "--quantization", "none", "--gradient-checkpointing", "on");
+        assertThat(again.out()).contains("Gradient checkpointing is off: ");
+        assertThat(checkpointed.out()).contains("Gradient checkpointing is on: as asked for", "Memory at the peak of training: ");
         assertThat(Files.readAllBytes(output.resolve("adapter/adapter_model.safetensors"))).isEqualTo(first);
         train(output, "--max-steps", "3", "--quantization", "none", "--seed", "7");
         assertThat(Files.readAllBytes(output.resolve("adapter/adapter_model.safetensors"))).isNotEqualTo(first);

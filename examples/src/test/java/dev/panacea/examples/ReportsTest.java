@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import dev.panacea.eval.HeldOutLoss;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraConfig;
+import dev.panacea.train.MemoryPlan;
 import dev.panacea.train.SftConfig;
 import dev.panacea.train.StepReport;
 import dev.panacea.train.TrainingResult;
@@ -30,6 +31,9 @@ import org.xml.sax.InputSource;
 
 /** metrics.json and report.html of runs made up for the purpose. */
 class ReportsTest {
+    private static final MemoryPlan PLAN = new MemoryPlan(112_000_000, 20_000_000, 20_000_000, 430_000_000, 75_000_000, 8_000_000, 120_000_000, 460_000_000,
+            OptionalLong.of(4_000_000_000L), false, "enough is there");
+
     private static StepReport step(int step, int total, double loss) {
         return new StepReport(step, total, step / 10.0, loss, 0.5, 1e-4 * step, 100 + step, 60, 400, Duration.ZERO);
     }
@@ -47,7 +51,7 @@ class ReportsTest {
         return new RunRecord(Instant.parse("2026-01-02T03:04:05Z"), settings, model,
                 new RunRecord.Data("rows.csv", "a tenth of rows.csv", 90, 10, 0.6), 1234, new RunRecord.Score(new HeldOutLoss(3.174, 4000), bleu),
                 new RunRecord.Score(new HeldOutLoss(3.383, 4000), bleu), new RunRecord.Score(new HeldOutLoss(after, 4000), bleu),
-                new TrainingResult(steps, 12_000, Duration.ofSeconds(30)), List.of(new RunRecord.Sample(text, text, text, text)), memory, phases,
+                new TrainingResult(steps, 12_000, Duration.ofSeconds(30), PLAN, OptionalLong.of(700_000_000)), List.of(new RunRecord.Sample(text, text, text, text)), memory, phases,
                 new RunRecord.Machine("1.0", "cpu AVX2, 2 threads", "25", "Linux"));
     }
 
@@ -74,6 +78,12 @@ class ReportsTest {
         assertThat(m.at("/steps/4/tokens").asInt()).isEqualTo(105);
         assertThat(m.at("/tokens_per_second").asDouble()).isCloseTo(400, within(1e-6));
         assertThat(m.at("/peak_resident_bytes").asLong()).isEqualTo(1_100_000_000);
+        assertThat(m.at("/training_memory/planned_bytes").asLong()).isEqualTo(710_000_000);
+        assertThat(m.at("/training_memory/step_bytes").asLong()).isEqualTo(430_000_000);
+        assertThat(m.at("/training_memory/measured_bytes").asLong()).isEqualTo(700_000_000);
+        assertThat(m.at("/training_memory/available_bytes").asLong()).isEqualTo(4_000_000_000L);
+        assertThat(m.at("/training_memory/gradient_checkpointing").asBoolean()).isFalse();
+        assertThat(m.at("/settings/gradient_checkpointing").asText()).isEqualTo("auto");
         assertThat(m.at("/phase_seconds/train").asDouble()).isEqualTo(90);
         assertThat(m.at("/total_seconds").asDouble()).isEqualTo(91.5);
         assertThat(m.at("/model/origin").asText()).isEqualTo("local path");
@@ -99,7 +109,7 @@ class ReportsTest {
     void reportShowsWhatMatters() {
         String html = ReportFile.html(ordinary("tiny"));
         assertThat(html).contains("Fine-tuning of tiny", "2 January 2026, 03:04 UTC", "3.174", "3.383", "2.900", "4.25", "1.1 GB", "cpu AVX2, 2 threads", "q_proj, v_proj",
-                "cost +0.209 in loss; training changed it by -0.483", "prefers-color-scheme: dark", "<svg", "12,000 at 400 per second");
+                "cost +0.209 in loss; training changed it by -0.483", "prefers-color-scheme: dark", "<svg", "planned 710 MB, measured 700 MB; one step 430 MB, without gradient checkpointing", "12,000 at 400 per second");
     }
 
     @Test
