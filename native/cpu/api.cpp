@@ -184,6 +184,31 @@ int64_t pan_scratch_bytes(const pan_context *ctx) {
   return scratch_bytes(ctx);
 }
 
+// ---- what the machine can do -------------------------------------------------------------------------------------------
+
+int32_t pan_probe_arithmetic(pan_context *ctx, int32_t type, int64_t rounds, double *flops) {
+  CONTEXT();
+  TYPE(type);
+  SIZE(rounds, 1);
+  CHECK(argument(rounds <= INT64_MAX / 1000000, __func__, "rounds are too many"));
+  POINTER(flops);
+  *flops = 0;
+  Call call(ctx);
+  return ctx->tier->probe_arithmetic(ctx, type, rounds, flops);
+}
+
+int32_t pan_probe_read(pan_context *ctx, const void *p, int64_t bytes, double *sum) {
+  CONTEXT();
+  SIZE(bytes, 0);
+  CHECK(argument(bytes % 64 == 0, __func__, "bytes is not a multiple of 64"));
+  POINTER(sum);
+  *sum = 0;
+  if (bytes == 0) return 0;
+  POINTER(p);
+  Call call(ctx);
+  return ctx->tier->probe_read(ctx, p, bytes, sum);
+}
+
 // ---- linear layers -----------------------------------------------------------------------------------------------------
 
 int32_t pan_linear(pan_context *ctx, const pan_weight *w, const void *x, int32_t xtype, int64_t m, void *y, int32_t ytype, int32_t accumulate) {

@@ -33,6 +33,7 @@ namespace PAN_TIER {
 #include "swiglu.inc.h"
 #include "loss.inc.h"
 #include "adamw.inc.h"
+#include "probe.inc.h"
 
 #define PAN_STRING_(x) #x
 #define PAN_STRING(x) PAN_STRING_(x)
