@@ -24,11 +24,15 @@
 constexpr int64_t kFewRows = 8;
 constexpr int64_t kPrefetch = 4096;  // bytes
 constexpr int kMaxWide = 2;          // rows of W at a time
+constexpr int64_t kBlockRows = 16;   // rows of W that a block of columns of x is multiplied by before the next; even
 
 #include "gemv_integers.inc.h"
 
+// ---- a call ------------------------------------------------------------------------------------------------------------------
+
 struct FewRows;
-typedef void (*FewRowsKernel)(const FewRows &f, const WeightRow *row, VF *sums);
+// sums[wide][rows] += the chunks `first` to `last` of the products.
+typedef void (*FewRowsKernel)(const FewRows &f, const WeightRow *row, int64_t first, int64_t last, VF *sums);
 
 struct FewRows {
   pan_context *ctx;
@@ -53,6 +57,7 @@ struct FewRows {
   const float *update;    // scale * s, [rows][rank rounded up to W]
   int64_t row_floats;     // scratch of a worker for a row of W
   int64_t task_rows;
+  int64_t block_chunks;   // that are multiplied by kBlockRows rows of W in turn
 #if PAN_LEVEL >= 1
   IntegerLevels levels;
   int block_bits;
@@ -76,54 +81,31 @@ PAN_INLINE VU row_words(const char *row, int64_t at, int64_t bytes) {
   return v;
 }
 
-// sums[kWide][kRows] = products of kWide rows of W with kRows rows of x.
 template <int32_t kFormat, int kRows, int kWide>
-static void float_products(const FewRows &f, const WeightRow *row, VF *sums) {
+static void float_products(const FewRows &f, const WeightRow *row, int64_t first, int64_t last, VF *sums) {
   constexpr int kParts = kFormat == PAN_BF16 ? 2 : kFormat == PAN_Q4 ? 8 : 1;
   constexpr int kBytes = kFormat == PAN_F16 ? 2 * W : 4 * W;  // of a chunk
-  VF sum[kWide][kRows];
+  constexpr int kChains = kRows * kWide == 1 ? 2 : 1;         // sums of alternating chunks, where one would wait for itself
+  VF sum[kChains][kWide][kRows];
 #pragma GCC unroll 2
   for (int i = 0; i < kWide; i++)
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; r++) sum[i][r] = vzero();
+    for (int r = 0; r < kRows; r++) sum[0][i][r] = sums[i * kRows + r], sum[kChains - 1][i][r] = kChains > 1 ? vzero() : sum[0][i][r];
   int64_t cols = f.w->cols;
-  const float *x = f.ordered;
+  const float *x = f.ordered + first * kRows * kParts * W;
 #if PAN_LEVEL >= 1
   Levels levels = {};
   if (kFormat == PAN_Q4) levels = make_levels(f.w->levels, 1.0f, false);
 #endif
-  for (int64_t c = 0; c < f.chunks; c++, x += kRows * kParts * W) {
+  auto multiply_chunk = [&](int64_t c, VF (*s)[kRows]) __attribute__((always_inline)) {
 #pragma GCC unroll 2
     for (int i = 0; i < kWide; i++) __builtin_prefetch(row[i].data + c * kBytes + kPrefetch);
-    if constexpr (kFormat == PAN_F16) {
-      VF v[kWide];
-#pragma GCC unroll 2
-      for (int i = 0; i < kWide; i++) v[i] = vload_n((const half *)row[i].data + c * W, cols - c * W);
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; r++)
-#pragma GCC unroll 2
-        for (int i = 0; i < kWide; i++) sum[i][r] = vfma(v[i], vload(x + r * W), sum[i][r]);
-    } else if constexpr (kFormat == PAN_F32 || kFormat == PAN_BF16) {
-      VU words32[kWide];
-#pragma GCC unroll 2
-      for (int i = 0; i < kWide; i++) words32[i] = row_words(row[i].data, c * W, cols * (kFormat == PAN_F32 ? 4 : 2));
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; r++)
-#pragma GCC unroll 2
-        for (int i = 0; i < kWide; i++) {
-          if (kFormat == PAN_F32) {
-            sum[i][r] = vfma((VF)words32[i], vload(x + r * W), sum[i][r]);
-          } else {
-            sum[i][r] = vfma((VF)(words32[i] << 16), vload(x + 2 * r * W), sum[i][r]);
-            sum[i][r] = vfma((VF)(words32[i] & 0xffff0000u), vload(x + (2 * r + 1) * W), sum[i][r]);
-          }
-        }
-    } else {
+    if constexpr (kFormat == PAN_Q4) {
 #if PAN_LEVEL >= 1
 #pragma GCC unroll 2
       for (int i = 0; i < kWide; i++) {
         VU codes = row_words(row[i].data, c * W, cols / 2);
-        VF scale = step_scales<PAN_Q4>(row[i].scales, c, f.block_bits), part[kRows];
+        VF scale = q4_scales(row[i].scales, c, f.block_bits), part[kRows];
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; r++) part[r] = vzero();
 #pragma GCC unroll 8
@@ -133,15 +115,42 @@ static void float_products(const FewRows &f, const WeightRow *row, VF *sums) {
           for (int r = 0; r < kRows; r++) part[r] = vfma(v, vload(x + (r * 8 + p) * W), part[r]);
         }
 #pragma GCC unroll 8
-        for (int r = 0; r < kRows; r++) sum[i][r] = vfma(part[r], scale, sum[i][r]);
+        for (int r = 0; r < kRows; r++) s[i][r] = vfma(part[r], scale, s[i][r]);
       }
 #endif
+    } else {
+      VF v[kWide][kParts];
+#pragma GCC unroll 2
+      for (int i = 0; i < kWide; i++) {
+        if constexpr (kFormat == PAN_F16) {
+          v[i][0] = vload_n((const half *)row[i].data + c * W, cols - c * W);
+        } else {
+          VU word = row_words(row[i].data, c * W, cols * (kFormat == PAN_F32 ? 4 : 2));
+          v[i][0] = (VF)(kParts == 2 ? word << 16 : word);
+          if (kParts == 2) v[i][kParts - 1] = (VF)(word & 0xffff0000u);
+        }
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; r++)
+#pragma GCC unroll 2
+        for (int p = 0; p < kParts; p++) {
+          VF at = vload(x + (r * kParts + p) * W);
+#pragma GCC unroll 2
+          for (int i = 0; i < kWide; i++) s[i][r] = vfma(v[i][p], at, s[i][r]);
+        }
     }
+    x += kRows * kParts * W;
+  };
+  int64_t c = first;
+  for (; c + kChains <= last; c += kChains) {
+    multiply_chunk(c, sum[0]);
+    if (kChains > 1) multiply_chunk(c + 1, sum[kChains - 1]);
   }
+  if (c < last) multiply_chunk(c, sum[0]);
 #pragma GCC unroll 2
   for (int i = 0; i < kWide; i++)
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; r++) sums[i * kRows + r] = sum[i][r];
+    for (int r = 0; r < kRows; r++) sums[i * kRows + r] = kChains > 1 ? sum[0][i][r] + sum[kChains - 1][i][r] : sum[0][i][r];
 }
 
 // Row r of x, in order.
@@ -166,10 +175,11 @@ static void order_row(const FewRows &f, int64_t r, float *out) {
 
 // ---- which kernel ----------------------------------------------------------------------------------------------------------
 
+// How many rows of W at a time: one row alone is one stream of memory; two share the loads of x as far as there are registers.
 #if PAN_LEVEL >= 2
-constexpr int wide_of(int rows, bool integers) { return integers && rows == 1 ? 1 : 2; }  // 16 sums, 8 parts and temporaries of 32 registers
+constexpr int wide_of(int rows, bool) { return rows == 1 ? 1 : 2; }  // 16 sums, 8 parts and temporaries of 32 registers
 #else
-constexpr int wide_of(int rows, bool integers) { return integers || rows > 4 ? 1 : 2; }
+constexpr int wide_of(int rows, bool integers) { return integers || rows == 1 || rows > 4 ? 1 : 2; }
 #endif
 
 template <int32_t kFormat, int kRows>
@@ -180,8 +190,8 @@ static void float_kernel(FewRows &f) {
 
 #if PAN_LEVEL >= 1
 template <int32_t kFormat, int kRows, int kWide>
-static void integer_kernel_products(const FewRows &f, const WeightRow *row, VF *sums) {
-  integer_products<kFormat, kRows, kWide>(f.levels, row, f.w->cols, f.block_bits, f.steps, sums);
+static void integer_kernel_products(const FewRows &f, const WeightRow *row, int64_t, int64_t, VF *sums) {
+  integer_products<kFormat, kRows, kWide>(f.levels, row, f.w->cols, f.block_bits, f.steps, f.group_sums, f.groups, sums);
 }
 template <int32_t kFormat, int kRows>
 static void integer_kernel(FewRows &f) {
@@ -222,6 +232,16 @@ static void choose_kernel(FewRows &f) {
   PAN_FOR_ROWS(float_kernel, PAN_F32)
 }
 
+static int64_t row_bytes(const pan_weight *w) {
+  switch (w->format) {
+    case PAN_F32: return w->cols * 4;
+    case PAN_BF16:
+    case PAN_F16: return w->cols * 2;
+    case PAN_Q4: return w->cols / 2 + 1;  // at most
+    default: return w->cols / block_shape(w->format).elements * block_shape(w->format).bytes;
+  }
+}
+
 // What the kernel reads of row n.
 static void prepare_weight_row(const FewRows &f, int64_t n, float *memory, WeightRow *row) {
   const pan_weight *w = f.w;
@@ -232,22 +252,10 @@ static void prepare_weight_row(const FewRows &f, int64_t n, float *memory, Weigh
     return;
   }
   n = stored_row(w, n);
-  switch (w->format) {
-    case PAN_F32: row->data = (const char *)w->data + n * w->cols * 4; return;
-    case PAN_BF16:
-    case PAN_F16: row->data = (const char *)w->data + n * w->cols * 2; return;
 #if PAN_LEVEL >= 1
-    case PAN_Q4: return prepare_row<PAN_Q4>(w, n, memory, row);
-    case PAN_Q4_0: return prepare_row<PAN_Q4_0>(w, n, memory, row);
-    case PAN_Q4_1: return prepare_row<PAN_Q4_1>(w, n, memory, row);
-    case PAN_Q5_0: return prepare_row<PAN_Q5_0>(w, n, memory, row);
-    case PAN_Q5_1: return prepare_row<PAN_Q5_1>(w, n, memory, row);
-    case PAN_Q8_0: return prepare_row<PAN_Q8_0>(w, n, memory, row);
-    case PAN_Q4_K: return prepare_row<PAN_Q4_K>(w, n, memory, row);
-    case PAN_Q5_K: return prepare_row<PAN_Q5_K>(w, n, memory, row);
-    default: return prepare_row<PAN_Q6_K>(w, n, memory, row);
+  if (w->format == PAN_Q4) return prepare_q4_row(w, n, memory, row);
 #endif
-  }
+  row->data = (const char *)w->data + n * row_bytes(w);
 }
 
 // ---- tasks -------------------------------------------------------------------------------------------------------------------
@@ -275,16 +283,10 @@ static void prepare_x_task(void *arg, int64_t r, int32_t) {
 }
 
 // y[r, n] of all r, their products being sums[].
-static void finish_row(const FewRows &f, int64_t n, const WeightRow &row, const VF *sums) {
+static void finish_row(const FewRows &f, int64_t n, const VF *sums) {
   int64_t rank = f.b ? f.rank : 0, padded = blocks_of(rank, W) * W;
   for (int64_t r = 0; r < f.m; r++) {
     VF sum = sums[r];
-#if PAN_LEVEL >= 1
-    if (row.minima)
-      for (int64_t g = 0; g < f.groups; g += W) sum = vfma(vload(row.minima + g), vload(f.group_sums + r * f.groups + g), sum);
-#else
-    (void)row;
-#endif
     for (int64_t j = 0; j < rank; j += W) sum = vfma(vload_n(f.b + n * rank + j, rank - j), vload(f.update + r * padded + j), sum);
     float v = vsum(sum);
     int64_t at = r * f.w->rows + n;
@@ -303,13 +305,19 @@ static void few_rows_task(void *arg, int64_t task, int32_t worker) {
   int64_t last = min64((task + 1) * f.task_rows, f.w->rows);
   float *memory = f.row_floats ? (float *)scratch(f.ctx, worker, 0) : nullptr;
   WeightRow row[kMaxWide];
-  VF sums[kMaxWide * kFewRows];
-  for (int64_t n = task * f.task_rows; n < last; n += f.wide) {
-    int count = (int)min64(f.wide, last - n);
-    for (int i = 0; i < count; i++) prepare_weight_row(f, n + i, memory + i * f.row_floats, row + i);
-    for (int i = count; i < f.wide; i++) row[i] = row[0];
-    f.kernel(f, row, sums);
-    for (int i = 0; i < count; i++) finish_row(f, n + i, row[i], sums + i * f.rows);
+  VF sums[kBlockRows * kFewRows];
+  for (int64_t n0 = task * f.task_rows; n0 < last; n0 += kBlockRows) {
+    int64_t rows = min64(kBlockRows, last - n0);
+    for (int64_t i = 0; i < kBlockRows * f.rows; i++) sums[i] = vzero();
+    for (int64_t c = 0; c < f.chunks; c += f.block_chunks)
+      for (int64_t i = 0; i < rows; i += f.wide) {
+        for (int j = 0; j < f.wide; j++) {  // the partner of a last row is a row that has been there
+          int64_t n = n0 + (i + j < rows ? i + j : 0);
+          prepare_weight_row(f, n, memory + j * f.row_floats, row + j);
+        }
+        f.kernel(f, row, c, min64(c + f.block_chunks, f.chunks), sums + i * f.rows);
+      }
+    for (int64_t i = 0; i < rows; i++) finish_row(f, n0 + i, sums + i * f.rows);
   }
 }
 
@@ -317,16 +325,6 @@ static void few_rows_task(void *arg, int64_t task, int32_t worker) {
 
 // Bytes of `count` T, so that what follows is aligned.
 template <typename T> constexpr int64_t room(int64_t count) { return blocks_of(count * (int64_t)sizeof(T), 64) * 64; }
-
-static int64_t row_bytes(const pan_weight *w) {
-  switch (w->format) {
-    case PAN_F32: return w->cols * 4;
-    case PAN_BF16:
-    case PAN_F16: return w->cols * 2;
-    case PAN_Q4: return w->cols / 2 + 1;
-    default: return w->cols / block_shape(w->format).elements * block_shape(w->format).bytes;
-  }
-}
 
 // The logarithm of a block of 4-bit codes that the kernels decode in registers, or -1.
 static int fitting_block(const pan_weight *w) {
@@ -348,12 +346,15 @@ static int32_t few_rows(FewRows &f) {
   choose_kernel(f);
   f.parts = f.decoded || !codes ? w->format == PAN_BF16 ? 2 : 1 : 8;
   f.chunks = blocks_of(w->cols, W * f.parts);
+  // f32 x of several rows is larger than L1: then W is read in blocks of columns. Other rows of W are prepared for one pass over them.
+  constexpr int64_t kBlockFloats = 6144;
+  f.block_chunks = codes || f.rows * w->cols < 2 * kBlockFloats ? f.chunks : max64(1, kBlockFloats / (f.rows * f.parts * W));
   int64_t update = f.b ? f.rows * blocks_of(f.rank, W) * W : 0;
   int64_t ordered = f.integers ? 0 : f.chunks * f.rows * f.parts * W, shared = room<float>(update) + room<float>(ordered);
   f.row_floats = f.decoded ? blocks_of(w->cols, 16) * 16 : 0;
 #if PAN_LEVEL >= 1
   f.block_bits = block_bits;
-  if (codes && !f.decoded) f.row_floats = row_memory(w->cols);
+  if (w->format == PAN_Q4 && !f.decoded) f.row_floats = q4_row_memory(w);
   if (f.integers) {
     if (w->format == PAN_Q4) f.levels = integer_levels(w->levels);
     f.runs = f.chunks * (kStepColumns / 16);

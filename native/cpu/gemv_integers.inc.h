@@ -26,13 +26,10 @@
 // No sum overflows: integers of x are at most 255 * 2^6 (bf16 has 8 significant bits), and a lane adds 8 products:
 // 8 * 2^14 * 255 * 2^6 = 2 139 095 040 < 2^31.
 
-// A row of W, ready to be multiplied.
+// A row of W, where it lies or decoded; with the absmax of its blocks, 0 beyond the row up to a whole step (4-bit).
 struct WeightRow {
   const char *data;
-  const float *scales;     // of every block, or of every 256 columns; zero beyond the row up to a whole step
-  const float *minima;     // of every 32 columns, or NULL
-  const int16_t *subs;     // K formats: the integer scales of a block, 8 or 16
-  const uint32_t *fifths;  // Q5_0, Q5_1: the fifth bits of every block
+  const float *scales;
 };
 
 #if PAN_LEVEL >= 1
@@ -74,8 +71,7 @@ PAN_INLINE VB dot_add(VB sum, VW a, const int16_t *b) {
   return _mm512_add_epi32(sum, dot(a, b));
 #endif
 }
-// 1 or 2 or 4 scales that follow each other, each for its share of the lanes.
-PAN_INLINE VF expand_one(const float *p) { return vset(*p); }
+// 2 or 4 scales that follow each other, each for its share of the lanes.
 PAN_INLINE VF expand_two(const float *p) {
   double both;
   memcpy(&both, p, 8);
@@ -84,7 +80,9 @@ PAN_INLINE VF expand_two(const float *p) {
 PAN_INLINE VF expand_four(const float *p) {
   return _mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(p)), _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0));
 }
-PAN_INLINE VF expand_lanes(const float *p) { return expand_four(p); }
+PAN_INLINE VF permute(VF v, VB control) { return _mm512_permutexvar_ps(control, v); }
+// The 16 words of v's lower half, or the 8 of its lower quarter, as `control` says.
+PAN_INLINE VW permute_words(VB v, VB control) { return (VW)_mm512_permutexvar_epi16(control, v); }
 // v with `flag`, which no byte of it has, set in the bytes whose bits of `bits` are not all 0.
 PAN_INLINE VB flag_bytes(VB v, VB bits, uint8_t flag) {
   return _mm512_mask_add_epi8(v, _mm512_test_epi8_mask(bits, bits), v, _mm512_set1_epi8((char)flag));
@@ -97,13 +95,13 @@ PAN_INLINE VB load_lanes(const char *p, int64_t stride) {
 }
 PAN_INLINE VB dot(VW a, const int16_t *b) { return _mm256_madd_epi16((VB)a, load_vector(b)); }
 PAN_INLINE VB dot_add(VB sum, VW a, const int16_t *b) { return _mm256_add_epi32(sum, dot(a, b)); }
-PAN_INLINE VF expand_one(const float *p) { return vset(*p); }
 PAN_INLINE VF expand_two(const float *p) {
   double both;
   memcpy(&both, p, 8);
   return _mm256_permutevar_ps(_mm256_castpd_ps(_mm256_set1_pd(both)), _mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0));
 }
-PAN_INLINE VF expand_lanes(const float *p) { return expand_two(p); }
+PAN_INLINE VF permute(VF v, VB control) { return _mm256_permutevar8x32_ps(v, control); }
+PAN_INLINE VW permute_words(VB v, VB control) { return (VW)_mm256_shuffle_epi8(v, control); }
 PAN_INLINE VB flag_bytes(VB v, VB bits, uint8_t flag) {
   VB none = _mm256_cmpeq_epi8(bits, _mm256_setzero_si256());
   return _mm256_or_si256(v, _mm256_andnot_si256(none, _mm256_set1_epi8((char)flag)));
@@ -123,9 +121,6 @@ constexpr Control control(F f) {
 PAN_INLINE VB load_control(const Control &c) { return load_vector(c.at); }
 
 // ---- rows of W -----------------------------------------------------------------------------------------------------------
-
-// Floats of memory that the description of a row of `cols` columns takes, with room for whole vectors after each part.
-PAN_INLINE int64_t row_memory(int64_t cols) { return 5 * (blocks_of(cols, 32 * W) * W + 16); }
 
 // The absmax of blocks `first` to first + count, of those that are quantized themselves.
 static void nested_scales(const pan_weight *w, int64_t first, int64_t count, float *out) {
@@ -150,67 +145,21 @@ static void nested_scales(const pan_weight *w, int64_t first, int64_t count, flo
   }
 }
 
-// Fills in `row` for what is stored as row n of the weight; `memory` is row_memory() floats.
-template <int32_t kFormat>
-static void prepare_row(const pan_weight *w, int64_t n, float *memory, WeightRow *row) {
-  int64_t cols = w->cols;
-  if constexpr (kFormat == PAN_Q4) {
-    int64_t blocks = cols / w->block;
-    row->data = (const char *)w->data + n * cols / 2;
-    if (w->absmax && cols % kStepColumns == 0) {
-      row->scales = w->absmax + n * blocks;
-      return;
-    }
-    row->scales = memory;
-    if (w->absmax) memcpy(memory, w->absmax + n * blocks, (size_t)blocks * 4);
-    else nested_scales(w, n * blocks, blocks, memory);
-    for (int i = 0; i < 4; i++) memory[blocks + i] = 0;
+// Floats that prepare_q4_row() may need.
+PAN_INLINE int64_t q4_row_memory(const pan_weight *w) { return blocks_of(w->cols / w->block + 4, 16) * 16; }
+
+// Row n of a 4-bit weight whose blocks end with the row.
+static void prepare_q4_row(const pan_weight *w, int64_t n, float *memory, WeightRow *row) {
+  int64_t blocks = w->cols / w->block;
+  row->data = (const char *)w->data + n * w->cols / 2;
+  if (w->absmax && w->cols % kStepColumns == 0) {
+    row->scales = w->absmax + n * blocks;
     return;
   }
-  constexpr BlockShape kShape = block_shape(kFormat);
-  int64_t blocks = cols / kShape.elements, part = row_memory(cols) / 5;
-  float *scales = memory, *minima = memory + part;
-  const char *p = (const char *)w->data + n * blocks * kShape.bytes;
-  row->data = p, row->scales = scales, row->minima = kFormat == PAN_Q6_K ? nullptr : minima;
-  if constexpr (kShape.elements == 32) {
-    constexpr bool kStored = has_minimum(kFormat);
-    constexpr bool kFifths = kFormat == PAN_Q5_0 || kFormat == PAN_Q5_1;
-    uint32_t *fifths = (uint32_t *)(memory + 2 * part);
-    half *d = (half *)(memory + 3 * part), *m = (half *)(memory + 4 * part);
-    row->fifths = fifths;
-    int64_t padded = blocks_of(blocks, W) * W;
-    for (int64_t b = 0; b < blocks; b++, p += kShape.bytes) {
-      memcpy(d + b, p, 2);
-      if (kStored) memcpy(m + b, p + 2, 2);
-      if (kFifths) memcpy(fifths + b, p + (kStored ? 4 : 2), 4);
-    }
-    for (int64_t b = blocks; b < padded; b++) d[b] = m[b] = half{0}, fifths[b] = 0;
-    for (int64_t b = 0; b < padded; b += W) {
-      VF scale = vload(d + b);
-      vstore(scales + b, scale);
-      vstore(minima + b, kStored ? vload(m + b) : scale * vset(kFormat == PAN_Q4_0 ? -8.f : kFormat == PAN_Q5_0 ? -16.f : -128.f));
-    }
-  } else {
-    int16_t *subs = (int16_t *)(memory + 2 * part);
-    row->subs = subs;
-    for (int64_t b = 0; b < blocks; b++, p += kShape.bytes) {
-      const uint8_t *block = (const uint8_t *)p;
-      if constexpr (kFormat == PAN_Q6_K) {
-        scales[b] = half_at(block + 208);
-        _mm256_storeu_si256((__m256i *)(subs + 16 * b), _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(block + 192))));
-      } else {
-        scales[b] = half_at(block);
-        uint32_t s[3];
-        memcpy(s, block + 4, 12);
-        uint64_t scale = (uint64_t)((s[2] & 0x0f0f0f0f) | (s[0] >> 6 & 0x03030303) << 4) << 32 | (s[0] & 0x3f3f3f3f);
-        uint64_t minimum = (uint64_t)((s[2] >> 4 & 0x0f0f0f0f) | (s[1] >> 6 & 0x03030303) << 4) << 32 | (s[1] & 0x3f3f3f3f);
-        _mm_storeu_si128((__m128i *)(subs + 8 * b), _mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)scale)));
-        __m256 m = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)minimum)));
-        _mm256_storeu_ps(minima + 8 * b, _mm256_mul_ps(m, _mm256_set1_ps(-half_at(block + 2))));
-      }
-    }
-    for (int64_t g = 8 * blocks; g % W != 0; g++) minima[g] = 0;
-  }
+  row->scales = memory;
+  if (w->absmax) memcpy(memory, w->absmax + n * blocks, (size_t)blocks * 4);
+  else nested_scales(w, n * blocks, blocks, memory);
+  for (int i = 0; i < 4; i++) memory[blocks + i] = 0;
 }
 
 // ---- rows of x -----------------------------------------------------------------------------------------------------------
@@ -359,11 +308,34 @@ PAN_INLINE void split_nibbles(VB v, VB *low, VB *high) {
 alignas(64) static constexpr Control kFifthLow = control([](int lane, int byte) { return 4 * lane + byte / 8; }),
                                      kFifthHigh = control([](int lane, int byte) { return 4 * lane + 2 + byte / 8; }),
                                      kFifthBit = control([](int, int byte) { return 1 << byte % 8; });
-// Sub-block scales: which word of eight a lane takes.
-alignas(64) static constexpr Control kSubLowK4 = control([](int lane, int byte) { return 4 * (lane / 2) + byte % 2; }),
-                                     kSubHighK4 = control([](int lane, int byte) { return 4 * (lane / 2) + 2 + byte % 2; }),
-                                     kSubLowK6 = control([](int lane, int byte) { return 2 * lane + byte % 2; }),
-                                     kSubHighK6 = control([](int lane, int byte) { return 8 + 2 * lane + byte % 2; });
+
+// Scales of a segment to lanes: which of W the 32-bit lanes of a step take.
+struct SegmentControls {
+  Control at[4];
+};
+constexpr SegmentControls segment_controls() {
+  SegmentControls s = {};
+  for (int step = 0; step < 4; step++) s.at[step] = control([step](int lane, int byte) { return byte % 4 ? 0 : step * kLanes128 + lane; });
+  return s;
+}
+alignas(64) static constexpr SegmentControls kStepScale = segment_controls();
+
+// Integer scales of the K formats to words: [step of the block][low, high].
+struct SubControls {
+  Control at[256 / kStepColumns][2];
+};
+constexpr SubControls sub_controls(bool k6) {
+  SubControls s = {};
+  for (int step = 0; step < 256 / kStepColumns; step++)
+    for (int high = 0; high < 2; high++)
+      s.at[step][high] = control([=](int lane, int byte) {
+        // Of the words that permute_words() sees: all of the block's with AVX-512; with AVX2 the 8 of Q4_K, or those of a half of Q6_K.
+        int word = k6 ? (W == 16 ? 8 * step : 2 * (step % 2)) + 4 * high + lane : step * (kStepColumns / 32) + 2 * (lane / 2) + high;
+        return W == 16 ? byte % 2 ? 0 : word : 2 * word + byte % 2;
+      });
+  return s;
+}
+alignas(64) static constexpr SubControls kSubsK4 = sub_controls(false), kSubsK6 = sub_controls(true);
 
 // Bits shift, shift + 1, ... of 32 bytes, in every byte's lowest ones; with AVX-512 the second 32 bytes are those bits plus 2.
 PAN_INLINE VW high_bits(const char *p, int shift) {
@@ -375,11 +347,101 @@ PAN_INLINE VW high_bits(const char *p, int shift) {
 #endif
 }
 
-// The four parts of step c. `data` is where the step's codes start, for the K formats the row.
+// ---- segments -------------------------------------------------------------------------------------------------------------
+// Four steps, W times 32 columns: what ggml's blocks hold besides codes is gathered for so many at once.
+
+constexpr int kSegmentSteps = 4;
+
+// The numbers of W blocks of 32, in sequence. A segment is loaded while the one before it is multiplied: a vector load cannot get its
+// bytes from several stores that are under way.
+struct Segment {
+  half d[W], m[W];
+  uint32_t fifths[W];
+};
+
 template <int32_t kFormat>
-PAN_INLINE void decode_step(const IntegerLevels &levels, const WeightRow &row, const char *data, int64_t c, VW *part) {
-  constexpr int kPerBlock = 256 / kStepColumns;  // steps of a block of the K formats
-  (void)levels, (void)row, (void)c;
+PAN_INLINE void load_segment(const char *data, int64_t count, Segment *s) {
+  constexpr BlockShape kShape = block_shape(kFormat);
+  constexpr bool kStored = has_minimum(kFormat);
+  auto load = [&](int64_t i) {
+    const char *p = data + i * kShape.bytes;
+    memcpy(s->d + i, p, 2);
+    if (kStored) memcpy(s->m + i, p + 2, 2);
+    if (kFormat == PAN_Q5_0 || kFormat == PAN_Q5_1) memcpy(s->fifths + i, p + kShape.bytes - 20, 4);
+  };
+  if (count < W) {
+    memset(s, 0, sizeof *s);
+    for (int64_t i = 0; i < count; i++) load(i);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++) load(i);
+  }
+}
+
+// What is the same for the steps of a segment, or of a block of 256.
+struct Scales {
+  VF scale;    // of W blocks of 32, or of the present block of 256 in every lane
+  VF minimum;  // of W groups of 32 columns
+  VB subs[2];  // K formats: integer scales; with AVX2 and Q6_K, those of a half each
+};
+
+template <int32_t kFormat>
+PAN_INLINE void segment_scales(const Segment &s, Scales *scales) {
+  scales->scale = vload(s.d);
+  scales->minimum = has_minimum(kFormat) ? vload(s.m) : scales->scale * vset(kFormat == PAN_Q4_0 ? -8.f : kFormat == PAN_Q5_0 ? -16.f : -128.f);
+}
+
+// The minima of up to W groups of the K formats, from the block at `data` on.
+template <int32_t kFormat>
+PAN_INLINE __m256 block_minima(const char *data) {
+  uint32_t s[3];
+  memcpy(s, data + 4, 12);
+  uint64_t codes = (uint64_t)((s[2] >> 4 & 0x0f0f0f0f) | (s[1] >> 6 & 0x03030303) << 4) << 32 | (s[1] & 0x3f3f3f3f);
+  __m256 m = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)codes)));
+  return _mm256_mul_ps(m, _mm256_set1_ps(-half_at((const uint8_t *)data + 2)));
+}
+template <int32_t kFormat>
+PAN_INLINE VF segment_minima(const char *data, int64_t blocks) {
+#if PAN_LEVEL >= 2
+  __m256 second = blocks > 1 ? block_minima<kFormat>(data + block_shape(kFormat).bytes) : _mm256_setzero_ps();
+  return _mm512_insertf32x8(_mm512_castps256_ps512(block_minima<kFormat>(data)), second, 1);
+#else
+  (void)blocks;
+  return block_minima<kFormat>(data);
+#endif
+}
+
+template <int32_t kFormat>
+PAN_INLINE void block_scales(const char *data, Scales *scales) {
+  const uint8_t *block = (const uint8_t *)data;
+  if constexpr (kFormat == PAN_Q6_K) {
+    scales->scale = vset(half_at(block + 208));
+    __m256i subs = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(data + 192)));
+#if PAN_LEVEL >= 2
+    scales->subs[0] = _mm512_castsi256_si512(subs);
+#else
+    scales->subs[0] = _mm256_permute4x64_epi64(subs, 0x44), scales->subs[1] = _mm256_permute4x64_epi64(subs, 0xee);
+#endif
+  } else {
+    scales->scale = vset(half_at(block));
+    uint32_t s[3];
+    memcpy(s, block + 4, 12);
+    uint64_t codes = (uint64_t)((s[2] & 0x0f0f0f0f) | (s[0] >> 6 & 0x03030303) << 4) << 32 | (s[0] & 0x3f3f3f3f);
+    __m128i subs = _mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)codes));
+#if PAN_LEVEL >= 2
+    scales->subs[0] = _mm512_castsi128_si512(subs);
+#else
+    scales->subs[0] = _mm256_broadcastsi128_si256(subs);
+#endif
+  }
+}
+
+// ---- steps ----------------------------------------------------------------------------------------------------------------
+
+// The four parts of a step. `data`: its codes; for the K formats its block, of which it is step `sub`.
+template <int32_t kFormat>
+PAN_INLINE void decode_step(const IntegerLevels &levels, const Scales &scales, const uint32_t *fifths, const char *data, int sub, VW *part) {
+  (void)levels, (void)scales, (void)fifths, (void)sub;
   VB low, high;
   if constexpr (kFormat == PAN_Q4) {
     VB v = load_vector(data);
@@ -397,98 +459,111 @@ PAN_INLINE void decode_step(const IntegerLevels &levels, const WeightRow &row, c
   } else if constexpr (kFormat == PAN_Q8_0) {
     low = load_lanes(data + 2, 34), high = load_lanes(data + 18, 34);
     split_bytes((VB)(words(low) ^ word_mask(0x8080)), (VB)(words(high) ^ word_mask(0x8080)), part);
-  } else if constexpr (kFormat == PAN_Q4_0 || kFormat == PAN_Q4_1 || kFormat == PAN_Q5_0 || kFormat == PAN_Q5_1) {
+  } else if constexpr (block_shape(kFormat).elements == 32) {
     constexpr BlockShape kShape = block_shape(kFormat);
     split_nibbles(load_lanes(data + kShape.bytes - 16, kShape.bytes), &low, &high);
     if constexpr (kFormat == PAN_Q5_0 || kFormat == PAN_Q5_1) {
-      VB fifths = broadcast_lane(row.fifths + c * kLanes128), bit = load_control(kFifthBit);
-      low = flag_bytes(low, (VB)(words(shuffle_bytes(fifths, load_control(kFifthLow))) & words(bit)), 16);
-      high = flag_bytes(high, (VB)(words(shuffle_bytes(fifths, load_control(kFifthHigh))) & words(bit)), 16);
+      VB lanes = broadcast_lane(fifths), bit = load_control(kFifthBit);
+      low = flag_bytes(low, (VB)(words(shuffle_bytes(lanes, load_control(kFifthLow))) & words(bit)), 16);
+      high = flag_bytes(high, (VB)(words(shuffle_bytes(lanes, load_control(kFifthHigh))) & words(bit)), 16);
     }
     split_bytes(low, high, part);
   } else {
-    int64_t block = c / kPerBlock;
-    int sub = (int)(c % kPerBlock);  // the step within the block
-    data += block * block_shape(kFormat).bytes;
-    VW sub_low, sub_high;
-    if constexpr (kFormat == PAN_Q6_K) {
-      int part_of_block = sub * kStepColumns / 128, quarter = sub * kStepColumns % 128 / 64;  // quarter: 0 with AVX-512
-      split_nibbles(load_vector(data + sub * 4 * W), &low, &high);
-      VW bits = high_bits(data + 128 + 32 * part_of_block, 2 * quarter);
+    constexpr bool k6 = kFormat == PAN_Q6_K;
+    split_nibbles(load_vector(data + (k6 ? 0 : kFormat == PAN_Q4_K ? 16 : 48) + sub * 4 * W), &low, &high);
+    if constexpr (k6) {
+      int half_block = sub * kStepColumns / 128, quarter = sub * kStepColumns % 128 / 64;  // quarter: 0 with AVX-512
+      VW bits = high_bits(data + 128 + 32 * half_block, 2 * quarter);
       low = (VB)(words(low) | (bits << 4 & word_mask(0x3030)));
       high = (VB)(words(high) | (bits & word_mask(0x3030)));
-      VB subs = broadcast_lane(row.subs + 16 * block + 8 * part_of_block + 2 * quarter);
-      sub_low = words(shuffle_bytes(subs, load_control(kSubLowK6))), sub_high = words(shuffle_bytes(subs, load_control(kSubHighK6)));
-    } else {
-      split_nibbles(load_vector(data + (kFormat == PAN_Q4_K ? 16 : 48) + sub * 4 * W), &low, &high);
-      if constexpr (kFormat == PAN_Q5_K) {
-        VW bits = high_bits(data + 16, sub * (kStepColumns / 32));
-        low = (VB)(words(low) | (bits << 4 & word_mask(0x1010)));
-        high = (VB)(words(high) | (bits << 3 & word_mask(0x1010)));
-      }
-      VB subs = broadcast_lane(row.subs + 8 * block + sub * (kStepColumns / 32));
-      sub_low = words(shuffle_bytes(subs, load_control(kSubLowK4))), sub_high = words(shuffle_bytes(subs, load_control(kSubHighK4)));
+    } else if constexpr (kFormat == PAN_Q5_K) {
+      VW bits = high_bits(data + 16, sub * (kStepColumns / 32));
+      low = (VB)(words(low) | (bits << 4 & word_mask(0x1010)));
+      high = (VB)(words(high) | (bits << 3 & word_mask(0x1010)));
     }
+    const SubControls &controls = k6 ? kSubsK6 : kSubsK4;
+    VB subs = W == 8 && k6 && sub >= 2 ? scales.subs[1] : scales.subs[0];
+    VW sub_low = permute_words(subs, load_control(controls.at[sub][0])), sub_high = permute_words(subs, load_control(controls.at[sub][1]));
     split_bytes(low, high, part);
-    if constexpr (kFormat == PAN_Q6_K)
+    if (k6)
 #pragma GCC unroll 4
-      for (int p = 0; p < 4; p++) part[p] = part[p] - 32;
+      for (int p = 0; p < 4; p++) part[p] = part[p] - word_mask(32);
     part[0] = part[0] * sub_low, part[1] = part[1] * sub_low, part[2] = part[2] * sub_high, part[3] = part[3] * sub_high;
   }
 }
 
-// The scales of the lanes of step c; block_bits: the binary logarithm of a 4-bit weight's block.
-template <int32_t kFormat>
-PAN_INLINE VF step_scales(const float *scales, int64_t c, int block_bits) {
-  if constexpr (kFormat == PAN_Q4) {
-    constexpr int kStepBits = W == 16 ? 7 : 6;
-    if (block_bits >= kStepBits) return expand_one(scales + (c >> (block_bits - kStepBits)));
+// The absmax of the lanes of step c; block_bits: the binary logarithm of the block.
+PAN_INLINE VF q4_scales(const float *scales, int64_t c, int block_bits) {
+  constexpr int kStepBits = W == 16 ? 7 : 6;
+  if (block_bits >= kStepBits) return vset(scales[c >> (block_bits - kStepBits)]);
 #if PAN_LEVEL >= 2
-    if (block_bits == kStepBits - 2) return expand_four(scales + c * 4);
+  if (block_bits == kStepBits - 2) return expand_four(scales + c * 4);
 #endif
-    return expand_two(scales + c * 2);
-  } else if constexpr (block_shape(kFormat).elements == 32) {
-    return expand_lanes(scales + c * kLanes128);
-  } else {
-    return expand_one(scales + c / (256 / kStepColumns));
-  }
+  return expand_two(scales + c * 2);
 }
 
-// sums[kWide][kRows] = what the steps of kWide rows of W contribute to their products with kRows rows of x.
+// sums[kWide][kRows] += the products of kWide rows of W with kRows rows of x. group_sums[kRows][groups]: sums of x.
 template <int32_t kFormat, int kRows, int kWide>
-static void integer_products(const IntegerLevels &levels, const WeightRow *row, int64_t cols, int block_bits, const XStep *x, VF *sums) {
+PAN_INLINE void integer_products(const IntegerLevels &levels, const WeightRow *row, int64_t cols, int block_bits, const XStep *x, const float *group_sums, int64_t groups,
+                                 VF *sums) {
   constexpr BlockShape kShape = block_shape(kFormat);
-  constexpr int64_t kBytes = kFormat == PAN_Q4 ? 4 * W : kShape.bytes * kStepColumns / kShape.elements;  // of a step
+  constexpr bool kBlocks32 = kShape.elements == 32, kBlocks256 = kShape.elements == 256;
+  constexpr int64_t kBytes = kFormat == PAN_Q4 ? 4 * W : kShape.bytes * kStepColumns / kShape.elements;  // of a step, on average
+  constexpr int kPerBlock = kBlocks256 ? 256 / kStepColumns : kSegmentSteps;
   VF sum[kWide][kRows];
 #pragma GCC unroll 2
   for (int i = 0; i < kWide; i++)
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; r++) sum[i][r] = vzero();
-  int64_t whole = cols / kStepColumns, steps = blocks_of(cols, kStepColumns);
+    for (int r = 0; r < kRows; r++) sum[i][r] = sums[i * kRows + r];
+  int64_t whole = cols / kStepColumns, steps = blocks_of(cols, kStepColumns), blocks = kFormat == PAN_Q4 ? 0 : cols / kShape.elements;
   alignas(64) char last[kWide][kBytes];
-  for (int64_t c = 0; c < steps; c++, x += kRows) {
-    VW part[kWide][4];
-    VF scale[kWide];
-#pragma GCC unroll 2
-    for (int i = 0; i < kWide; i++) {
-      const char *data = row[i].data;
-      if (kFormat == PAN_Q4 || kShape.elements == 32) data += c * kBytes;
-      if (c == whole) {  // zero beyond the row
-        memset(last[i], 0, kBytes);
-        memcpy(last[i], data, (size_t)(kFormat == PAN_Q4 ? cols % kStepColumns / 2 : cols % kStepColumns / kShape.elements * kShape.bytes));
-        data = last[i];
-      }
-      for (int64_t ahead = 0; ahead < kBytes; ahead += 64) __builtin_prefetch(row[i].data + c * kBytes + kPrefetch + ahead);
-      decode_step<kFormat>(levels, row[i], data, c, part[i]);
-      scale[i] = step_scales<kFormat>(row[i].scales, c, block_bits);
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; r++) {
-      const XStep &v = x[r];
+  alignas(64) Segment segments[2][kWide];
+  Scales scales[kWide];
+  if (kBlocks32)
+    for (int i = 0; i < kWide; i++) load_segment<kFormat>(row[i].data, blocks, segments[0] + i);
+  for (int64_t first = 0, s = 0; first < steps; first += kSegmentSteps, s++) {
+    if constexpr (kBlocks32) {
+      int64_t next = (s + 1) * W;
 #pragma GCC unroll 2
       for (int i = 0; i < kWide; i++) {
-        VB integers = dot_add(dot_add(dot_add(dot(part[i][0], v.value[0]), part[i][1], v.value[1]), part[i][2], v.value[2]), part[i][3], v.value[3]);
-        sum[i][r] = vfma(to_floats((VI)integers) * vload(v.scale), scale[i], sum[i][r]);
+        if (next < blocks) load_segment<kFormat>(row[i].data + next * kShape.bytes, blocks - next, segments[(s + 1) % 2] + i);
+        segment_scales<kFormat>(segments[s % 2][i], scales + i);
+      }
+    } else if constexpr (has_minimum(kFormat)) {
+#pragma GCC unroll 2
+      for (int i = 0; i < kWide; i++) scales[i].minimum = segment_minima<kFormat>(row[i].data + s * W / 8 * kShape.bytes, blocks - s * W / 8);
+    }
+    if (kBlocks32 || has_minimum(kFormat))
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; r++)
+#pragma GCC unroll 2
+        for (int i = 0; i < kWide; i++) sum[i][r] = vfma(scales[i].minimum, vload(group_sums + r * groups + s * W), sum[i][r]);
+    int count = (int)min64(kSegmentSteps, steps - first);
+    for (int k = 0; k < count; k++, x += kRows) {
+      int64_t c = first + k;
+      VW part[kWide][4];
+      VF scale[kWide];
+#pragma GCC unroll 2
+      for (int i = 0; i < kWide; i++) {
+        const char *data = row[i].data + (kBlocks256 ? c / kPerBlock * kShape.bytes : c * kBytes);
+        for (int64_t ahead = 0; ahead < kBytes; ahead += 64) __builtin_prefetch(row[i].data + c * kBytes + kPrefetch + ahead);
+        if (!kBlocks256 && c == whole) {  // zero beyond the row
+          memset(last[i], 0, kBytes);
+          memcpy(last[i], data, (size_t)(kFormat == PAN_Q4 ? cols % kStepColumns / 2 : cols % kStepColumns / 32 * kShape.bytes));
+          data = last[i];
+        }
+        if (kBlocks256 && k % kPerBlock == 0) block_scales<kFormat>(data, scales + i);
+        decode_step<kFormat>(levels, scales[i], segments[s % 2][i].fifths + k * kLanes128, data, k % kPerBlock, part[i]);
+        scale[i] = kFormat == PAN_Q4 ? q4_scales(row[i].scales, c, block_bits) : kBlocks32 ? permute(scales[i].scale, load_control(kStepScale.at[k])) : scales[i].scale;
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; r++) {
+        const XStep &v = x[r];
+#pragma GCC unroll 2
+        for (int i = 0; i < kWide; i++) {
+          VB integers = dot_add(dot_add(dot_add(dot(part[i][0], v.value[0]), part[i][1], v.value[1]), part[i][2], v.value[2]), part[i][3], v.value[3]);
+          sum[i][r] = vfma(to_floats((VI)integers) * vload(v.scale), scale[i], sum[i][r]);
+        }
       }
     }
   }
