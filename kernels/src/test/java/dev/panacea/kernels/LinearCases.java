@@ -11,12 +11,14 @@ final class LinearCases {
      */
     private static final int[][] SIZES = {{1, 1, 1}, {1, 2, 3}, {2, 17, 31}, {3, 33, 64}, {4, 130, 576}, {5, 65, 127}, {17, 63, 130}, {33, 192, 576}, {64, 64, 64}, {65, 130, 33},
             {127, 31, 192}, {1, 192, 576}, {2, 576, 192}, {130, 5, 17}, {63, 257, 1030}, {9, 33, 1601}, {9, 1601, 33},
-        {530, 17, 33}, {0, 17, 31}};
+        {530, 17, 33}, {0, 17, 31}, {6, 17, 192}, {7, 18, 320}, {8, 35, 1088}};
     /** For formats of blocks of 32: odd numbers of blocks, odd numbers of rows, more than the block of the reduction; and for those of 256, where that ends within a block. */
     private static final int[][] SIZES_32 = {{1, 1, 32}, {1, 6, 96}, {2, 17, 64}, {3, 33, 544}, {4, 130, 576}, {5, 66, 96}, {17, 63, 160}, {33, 192, 576}, {64, 64, 64}, {63, 257, 1280},
-            {9, 34, 1632}, {9, 1602, 32}, {1, 192, 768}, {2, 576, 192}, {530, 18, 32}, {0, 17, 64}};
+            {9, 34, 1632}, {9, 1602, 32}, {1, 192, 768}, {2, 576, 192}, {530, 18, 32}, {0, 17, 64}, {6, 17, 96},
+            {7, 18, 320}, {8, 35, 1056}};
     private static final int[][] SIZES_256 = {{1, 1, 256}, {1, 6, 768}, {2, 17, 512}, {3, 33, 1280}, {4, 130, 256}, {5, 66, 1280}, {17, 63, 1792}, {33, 192, 512}, {64, 64, 256}, {9, 34, 3328},
-            {9, 1602, 256}, {2, 576, 768}, {530, 18, 256}, {0, 17, 512}};
+            {9, 1602, 256}, {2, 576, 768}, {530, 18, 256}, {0, 17, 512},
+            {6, 17, 256}, {7, 18, 512}, {8, 35, 1280}};
     private static final int[] RANKS = {1, 3, 8, 16, 33};
     private static final int[] BLOCKS = {64, 64, 32, 64, 128, 4096};
     private static final DType[][] TYPES = {{DType.F32, DType.F32}, {DType.BF16, DType.BF16}};
@@ -95,6 +97,11 @@ final class LinearCases {
                 cases.add(weightGrad(size[0], size[1], size[2], type));
             }
         }
+        for (WeightFormat format : WeightFormat.values()) {
+            for (int m : new int[] {1, 8}) {
+                cases.add(unevenLinear(new Shape(m, 33, 768, format, 64, 1, DType.BF16, DType.F32, false)));
+            }
+        }
         quantization(cases);
         rows(cases);
         return cases;
@@ -104,6 +111,19 @@ final class LinearCases {
         return s.named("linear").in("x", s.in(), s.m() * s.k()).result("y", s.out(), s.m() * s.n(), s.accumulate())
                 .call((k, b) -> k.linear(s.weight(b), b.at("x"), s.m(), b.at("y"), s.accumulate()))
                 .naive(s.in(), (k, b) -> NaiveBf16.linear(s.weight(b), b.at("x"), s.m(), b.at("y"), s.accumulate()));
+    }
+
+    /** Few rows of x that a scale for all of their values would spoil: huge and tiny values, runs of zeros, and a row of nothing else. */
+    private static KernelCase unevenLinear(Shape s) {
+        KernelCase c = s.named("linear, uneven x,");
+        double[] x = KernelCase.random(c.random(), (long) s.m() * s.k(), 1);
+        for (int i = 0; i < x.length; i++) {
+            int column = i % s.k();
+            x[i] *= column == 5 ? 3e4 : column % 97 == 96 ? 1e3 : column / 128 == 2 ? 1e-3 : column / 128 == 4 ? 1e-38 : column / 96 == 4 || i / s.k() == 6 ? 0 : 1;
+        }
+        return c.in("x", s.in(), x).result("y", s.out(), s.m() * s.n(), false)
+                .call((k, b) -> k.linear(s.weight(b), b.at("x"), s.m(), b.at("y"), false))
+                .naive(s.in(), (k, b) -> NaiveBf16.linear(s.weight(b), b.at("x"), s.m(), b.at("y"), false));
     }
 
     private static KernelCase inputGrad(Shape s) {
