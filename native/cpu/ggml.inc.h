@@ -238,17 +238,18 @@ template <int32_t kFormat, bool kRound, typename T>
 static void decode_format(const uint8_t *data, int64_t start, int64_t count, T *out) {
   constexpr BlockShape kShape = block_shape(kFormat);
   const uint8_t *block = data + start / kShape.elements * kShape.bytes;
-  // The range [from, to) of the present block, which may begin before or end after it; element 0 of the block would be out[0].
+  // The range [from, to), counted from the beginning of the present block, which it may begin before and end after.
   int64_t from = start % kShape.elements, to = from + count;
-  out -= from;
-  for (; to > 0; from -= kShape.elements, to -= kShape.elements, out += kShape.elements, block += kShape.bytes) {
+  for (; to > 0; from -= kShape.elements, to -= kShape.elements, block += kShape.bytes) {
     BlockScales<kFormat> scales;
     scales.load(block);
 #pragma GCC unroll 8
     for (int group = 0; group < kShape.elements / 32; group++) {
       int64_t first = max64(from - 32 * group, 0), last = min64(to - 32 * group, 32);
-      if (last - first == 32) decode_group<kFormat, kRound>(block, scales, group, out + 32 * group);
-      else if (last > first) decode_part<kFormat, kRound>(block, scales, group, first, last, out + 32 * group + first);
+      if (first >= last) continue;
+      T *to_out = out + (32 * group + first - from);
+      if (last - first == 32) decode_group<kFormat, kRound>(block, scales, group, to_out);
+      else decode_part<kFormat, kRound>(block, scales, group, first, last, to_out);
     }
   }
 }

@@ -262,6 +262,7 @@ static void pack_by_rows(const pan_weight *w, bool round, int64_t n0, int panels
   int64_t cols = min64(w->cols - n0, panels * kNR);
   bool direct = w->format != PAN_Q4 && !has_blocks(w->format) && cols == panels * kNR;
   if (!direct) memset(values, 0, sizeof values);
+  if (kPairs) round = false;  // making a pair rounds
   for (int64_t k = 0; k < count; k += kPairs ? 2 : 1) {
     uint32_t *to = out + (kPairs ? k / 2 : k) * kNR;
     bool second = kPairs && k + 1 < count;
