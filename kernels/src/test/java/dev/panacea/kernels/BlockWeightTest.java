@@ -29,10 +29,13 @@ class BlockWeightTest {
     @Test
     void shapesThatDoNotFitAreRefused() {
         assertThatIllegalArgumentException().isThrownBy(() -> new BlockWeight(GgmlType.Q2_K, bytes(84), 1, 256, 0)).withMessageContaining("Q2_K");
-        assertThatIllegalArgumentException().isThrownBy(() -> new BlockWeight(GgmlType.Q4_0, bytes(18), 1, 33, 0)).withMessageContaining("33 elements").withMessageContaining("32");
-        assertThatIllegalArgumentException().isThrownBy(() -> new BlockWeight(GgmlType.Q4_0, bytes(35), 2, 32, 0)).withMessageContaining("35").withMessageContaining("36");
+        assertThatIllegalArgumentException().isThrownBy(() -> new BlockWeight(GgmlType.Q4_0, bytes(18), 1, 33, 0))
+                .withMessageContaining("33 elements").withMessageContaining("32");
+        assertThatIllegalArgumentException().isThrownBy(() -> new BlockWeight(GgmlType.Q4_0, bytes(35), 2, 32, 0))
+                .withMessageContaining("35").withMessageContaining("36");
         for (int pairDim : new int[] {-2, 3, 4, 12}) {
-            assertThatIllegalArgumentException().isThrownBy(() -> new BlockWeight(GgmlType.Q4_0, bytes(6 * 18), 6, 32, pairDim)).withMessageContaining("pairDim " + pairDim);
+            assertThatIllegalArgumentException().isThrownBy(() -> new BlockWeight(GgmlType.Q4_0, bytes(6 * 18), 6, 32, pairDim))
+                    .withMessageContaining("pairDim " + pairDim);
         }
     }
 

@@ -12,13 +12,13 @@ final class LinearCases {
     private static final int[][] SIZES = {{1, 1, 1}, {1, 2, 3}, {2, 17, 31}, {3, 33, 64}, {4, 130, 576}, {5, 65, 127}, {17, 63, 130}, {33, 192, 576}, {64, 64, 64}, {65, 130, 33},
             {127, 31, 192}, {1, 192, 576}, {2, 576, 192}, {130, 5, 17}, {63, 257, 1030}, {9, 33, 1601}, {9, 1601, 33},
         {530, 17, 33}, {0, 17, 31}, {6, 17, 192}, {7, 18, 320}, {8, 35, 1088}};
-    /** For formats of blocks of 32: odd numbers of blocks, odd numbers of rows, more than the block of the reduction; and for those of 256, where that ends within a block. */
-    private static final int[][] SIZES_32 = {{1, 1, 32}, {1, 6, 96}, {2, 17, 64}, {3, 33, 544}, {4, 130, 576}, {5, 66, 96}, {17, 63, 160}, {33, 192, 576}, {64, 64, 64}, {63, 257, 1280},
-            {9, 34, 1632}, {9, 1602, 32}, {1, 192, 768}, {2, 576, 192}, {530, 18, 32}, {0, 17, 64}, {6, 17, 96},
+    /** For blocks of 32: odd numbers of blocks and of rows, and more than the block of the reduction; for blocks of 256: also where that ends within one. */
+    private static final int[][] SIZES_32 = {{1, 1, 32}, {1, 6, 96}, {2, 17, 64}, {3, 33, 544}, {4, 130, 576}, {5, 66, 96}, {17, 63, 160}, {33, 192, 576}, {64, 64, 64},
+            {63, 257, 1280}, {9, 34, 1632}, {9, 1602, 32}, {1, 192, 768}, {2, 576, 192}, {530, 18, 32}, {0, 17, 64}, {6, 17, 96},
             {7, 18, 320}, {8, 35, 1056}};
-    private static final int[][] SIZES_256 = {{1, 1, 256}, {1, 6, 768}, {2, 17, 512}, {3, 33, 1280}, {4, 130, 256}, {5, 66, 1280}, {17, 63, 1792}, {33, 192, 512}, {64, 64, 256}, {9, 34, 3328},
-            {9, 1602, 256}, {2, 576, 768}, {530, 18, 256}, {0, 17, 512},
-            {6, 17, 256}, {7, 18, 512}, {8, 35, 1280}};
+    private static final int[][] SIZES_256 = {{1, 1, 256}, {1, 6, 768}, {2, 17, 512}, {3, 33, 1280}, {4, 130, 256}, {5, 66, 1280}, {17, 63, 1792}, {33, 192, 512},
+            {64, 64, 256}, {9, 34, 3328}, {9, 1602, 256}, {2, 576, 768}, {530, 18, 256}, {0, 17, 512}, {6, 17, 256}, {7, 18, 512},
+            {8, 35, 1280}};
     private static final int[] RANKS = {1, 3, 8, 16, 33};
     private static final int[] BLOCKS = {64, 64, 32, 64, 128, 4096};
     private static final DType[][] TYPES = {{DType.F32, DType.F32}, {DType.BF16, DType.BF16}};
@@ -28,7 +28,7 @@ final class LinearCases {
 
     /** The numbers of one case. */
     private record Shape(int m, int n, int k, WeightFormat format, int block, int rank, DType in, DType out, boolean accumulate) {
-        /** Of every four block weights with even rows, one is in order, one has pairs of 2 rows, one has all rows for one head, one has heads of some rows. */
+        /** Of four block weights with even rows, one is in order, one has heads of 2 rows, one a single head, one heads of some rows. */
         int pairDim() {
             int[] candidates = {0, 2, n, n % 6 == 0 ? 6 : 64};
             int dim = candidates[(m + n / 2 + k / 32) % 4];
