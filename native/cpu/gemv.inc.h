@@ -134,7 +134,11 @@ static void float_products(const FewRows &f, const WeightRow *row, int64_t first
       for (int r = 0; r < kRows; r++)
 #pragma GCC unroll 2
         for (int p = 0; p < kParts; p++) {
+#if PAN_LEVEL >= 1
+          VF at = (VF)shared_load<kWide>(x + (r * kParts + p) * W);
+#else
           VF at = vload(x + (r * kParts + p) * W);
+#endif
 #pragma GCC unroll 2
           for (int i = 0; i < kWide; i++) s[i][r] = vfma(v[i][p], at, s[i][r]);
         }

@@ -50,6 +50,14 @@ PAN_INLINE VB load_vector(const void *p) {
   memcpy(&v, p, sizeof v);
   return v;
 }
+// The same, for kUses instructions: a compiler that made it an operand of each would load it as often, and loads are what bounds a
+// product with many rows of x.
+template <int kUses>
+PAN_INLINE VB shared_load(const void *p) {
+  VB v = load_vector(p);
+  if (kUses > 1) __asm__("" : "+v"(v));
+  return v;
+}
 PAN_INLINE VW words(VB v) { return (VW)v; }
 PAN_INLINE VW word_mask(uint16_t x) { return (VW){} + x; }
 
@@ -63,10 +71,10 @@ PAN_INLINE VB load_lanes(const char *p, int64_t stride) {
   v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(p + 2 * stride)), 2);
   return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(p + 3 * stride)), 3);
 }
-PAN_INLINE VB dot(VW a, const int16_t *b) { return _mm512_madd_epi16((VB)a, load_vector(b)); }
-PAN_INLINE VB dot_add(VB sum, VW a, const int16_t *b) {
+PAN_INLINE VB dot(VW a, VB b) { return _mm512_madd_epi16((VB)a, b); }
+PAN_INLINE VB dot_add(VB sum, VW a, VB b) {
 #if PAN_LEVEL >= 3
-  return _mm512_dpwssd_epi32(sum, (VB)a, load_vector(b));
+  return _mm512_dpwssd_epi32(sum, (VB)a, b);
 #else
   return _mm512_add_epi32(sum, dot(a, b));
 #endif
@@ -93,8 +101,8 @@ PAN_INLINE VB broadcast_lane(const void *p) { return _mm256_broadcastsi128_si256
 PAN_INLINE VB load_lanes(const char *p, int64_t stride) {
   return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p)), _mm_loadu_si128((const __m128i *)(p + stride)), 1);
 }
-PAN_INLINE VB dot(VW a, const int16_t *b) { return _mm256_madd_epi16((VB)a, load_vector(b)); }
-PAN_INLINE VB dot_add(VB sum, VW a, const int16_t *b) { return _mm256_add_epi32(sum, dot(a, b)); }
+PAN_INLINE VB dot(VW a, VB b) { return _mm256_madd_epi16((VB)a, b); }
+PAN_INLINE VB dot_add(VB sum, VW a, VB b) { return _mm256_add_epi32(sum, dot(a, b)); }
 PAN_INLINE VF expand_two(const float *p) {
   double both;
   memcpy(&both, p, 8);
@@ -558,12 +566,16 @@ PAN_INLINE void integer_products(const IntegerLevels &levels, const WeightRow *r
       }
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; r++) {
-        const XStep &v = x[r];
+        VB integers[kWide];
+#pragma GCC unroll 4
+        for (int p = 0; p < 4; p++) {
+          VB v = shared_load<kWide>(x[r].value[p]);
 #pragma GCC unroll 2
-        for (int i = 0; i < kWide; i++) {
-          VB integers = dot_add(dot_add(dot_add(dot(part[i][0], v.value[0]), part[i][1], v.value[1]), part[i][2], v.value[2]), part[i][3], v.value[3]);
-          sum[i][r] = vfma(to_floats((VI)integers) * vload(v.scale), scale[i], sum[i][r]);
+          for (int i = 0; i < kWide; i++) integers[i] = p == 0 ? dot(part[i][p], v) : dot_add(integers[i], part[i][p], v);
         }
+        VF x_scale = (VF)shared_load<kWide>(x[r].scale);
+#pragma GCC unroll 2
+        for (int i = 0; i < kWide; i++) sum[i][r] = vfma(to_floats((VI)integers[i]) * x_scale, scale[i], sum[i][r]);
       }
     }
   }
