@@ -24,7 +24,7 @@
 constexpr int64_t kFewRows = 8;
 constexpr int64_t kPrefetch = 4096;  // bytes
 constexpr int kMaxWide = 2;          // rows of W at a time
-constexpr int64_t kBlockRows = 16;   // rows of W that a block of columns of x is multiplied by before the next; even
+constexpr int64_t kBlockRows = 16;   // rows of W that a block of columns of x is multiplied by; even
 
 #include "gemv_integers.inc.h"
 
@@ -57,7 +57,7 @@ struct FewRows {
   const float *update;    // scale * s, [rows][rank rounded up to W]
   int64_t row_floats;     // scratch of a worker for a row of W
   int64_t task_rows;
-  int64_t block_chunks;   // that are multiplied by kBlockRows rows of W in turn
+  int64_t block_chunks, block_rows;  // of x, and the rows of W that they are multiplied by in turn
 #if PAN_LEVEL >= 1
   IntegerLevels levels;
   int block_bits;
@@ -99,7 +99,7 @@ static void float_products(const FewRows &f, const WeightRow *row, int64_t first
 #endif
   auto multiply_chunk = [&](int64_t c, VF (*s)[kRows]) __attribute__((always_inline)) {
 #pragma GCC unroll 2
-    for (int i = 0; i < kWide; i++) __builtin_prefetch(row[i].data + c * kBytes + kPrefetch);
+    for (int i = 0; i < kWide; i++) __builtin_prefetch(row[i].ahead + c * kBytes);
     if constexpr (kFormat == PAN_Q4) {
 #if PAN_LEVEL >= 1
 #pragma GCC unroll 2
@@ -134,7 +134,11 @@ static void float_products(const FewRows &f, const WeightRow *row, int64_t first
       for (int r = 0; r < kRows; r++)
 #pragma GCC unroll 2
         for (int p = 0; p < kParts; p++) {
+#if PAN_LEVEL >= 1
+          VF at = (VF)shared_load<kWide>(x + (r * kParts + p) * W);
+#else
           VF at = vload(x + (r * kParts + p) * W);
+#endif
 #pragma GCC unroll 2
           for (int i = 0; i < kWide; i++) s[i][r] = vfma(v[i][p], at, s[i][r]);
         }
@@ -190,8 +194,8 @@ static void float_kernel(FewRows &f) {
 
 #if PAN_LEVEL >= 1
 template <int32_t kFormat, int kRows, int kWide>
-static void integer_kernel_products(const FewRows &f, const WeightRow *row, int64_t, int64_t, VF *sums) {
-  integer_products<kFormat, kRows, kWide>(f.levels, row, f.w->cols, f.block_bits, f.steps, f.group_sums, f.groups, sums);
+static void integer_kernel_products(const FewRows &f, const WeightRow *row, int64_t first, int64_t last, VF *sums) {
+  integer_products<kFormat, kRows, kWide>(f.levels, row, f.w->cols, f.block_bits, f.steps, f.group_sums, f.groups, first, last, sums);
 }
 template <int32_t kFormat, int kRows>
 static void integer_kernel(FewRows &f) {
@@ -248,14 +252,19 @@ static void prepare_weight_row(const FewRows &f, int64_t n, float *memory, Weigh
   *row = {};
   if (f.decoded) {
     decode_range(w, row_start(w, n), w->cols, memory, false);
-    row->data = (const char *)memory;
+    row->data = row->ahead = (const char *)memory;
     return;
   }
   n = stored_row(w, n);
 #if PAN_LEVEL >= 1
-  if (w->format == PAN_Q4) return prepare_q4_row(w, n, memory, row);
+  if (w->format == PAN_Q4) {
+    prepare_q4_row(w, n, memory, row);
+    row->ahead = row->data + kPrefetch;
+    return;
+  }
 #endif
   row->data = (const char *)w->data + n * row_bytes(w);
+  row->ahead = row->data + kPrefetch;
 }
 
 // ---- tasks -------------------------------------------------------------------------------------------------------------------
@@ -304,19 +313,23 @@ static void few_rows_task(void *arg, int64_t task, int32_t worker) {
   const FewRows &f = *(const FewRows *)arg;
   int64_t last = min64((task + 1) * f.task_rows, f.w->rows);
   float *memory = f.row_floats ? (float *)scratch(f.ctx, worker, 0) : nullptr;
-  WeightRow row[kMaxWide];
+  WeightRow row[kBlockRows + kMaxWide];
   VF sums[kBlockRows * kFewRows];
-  for (int64_t n0 = task * f.task_rows; n0 < last; n0 += kBlockRows) {
-    int64_t rows = min64(kBlockRows, last - n0);
-    for (int64_t i = 0; i < kBlockRows * f.rows; i++) sums[i] = vzero();
-    for (int64_t c = 0; c < f.chunks; c += f.block_chunks)
-      for (int64_t i = 0; i < rows; i += f.wide) {
-        for (int j = 0; j < f.wide; j++) {  // the partner of a last row is a row that has been there
-          int64_t n = n0 + (i + j < rows ? i + j : 0);
-          prepare_weight_row(f, n, memory + j * f.row_floats, row + j);
+  int64_t bytes = row_bytes(f.w), block_bytes = f.block_chunks * bytes / f.chunks;
+  for (int64_t n0 = task * f.task_rows; n0 < last; n0 += f.block_rows) {
+    int64_t rows = min64(f.block_rows, last - n0), padded = blocks_of(rows, f.wide) * f.wide;
+    for (int64_t i = 0; i < rows; i++) prepare_weight_row(f, n0 + i, memory + i * f.row_floats, row + i);
+    for (int64_t i = rows; i < padded; i++) row[i] = row[0];  // the partner of a last row
+    for (int64_t i = 0; i < padded * f.rows; i++) sums[i] = vzero();
+    for (int64_t c = 0; c < f.chunks; c += f.block_chunks) {
+      // Blocks of rows are read down, then right; whole rows as they come.
+      if (f.block_chunks < f.chunks)
+        for (int64_t i = 0; i < padded; i++) {
+          bool right = c + f.block_chunks < f.chunks;
+          row[i].ahead = i + f.wide < padded ? row[i + f.wide].data : right ? row[i + f.wide - padded].data + block_bytes : row[padded - 1].data + (i % f.wide + 1) * bytes - c / f.block_chunks * block_bytes;
         }
-        f.kernel(f, row, c, min64(c + f.block_chunks, f.chunks), sums + i * f.rows);
-      }
+      for (int64_t i = 0; i < rows; i += f.wide) f.kernel(f, row + i, c, min64(c + f.block_chunks, f.chunks), sums + i * f.rows);
+    }
     for (int64_t i = 0; i < rows; i++) finish_row(f, n0 + i, sums + i * f.rows);
   }
 }
@@ -346,9 +359,16 @@ static int32_t few_rows(FewRows &f) {
   choose_kernel(f);
   f.parts = f.decoded || !codes ? w->format == PAN_BF16 ? 2 : 1 : 8;
   f.chunks = blocks_of(w->cols, W * f.parts);
-  // f32 x of several rows is larger than L1: then W is read in blocks of columns. Other rows of W are prepared for one pass over them.
-  constexpr int64_t kBlockFloats = 6144;
-  f.block_chunks = codes || f.rows * w->cols < 2 * kBlockFloats ? f.chunks : max64(1, kBlockFloats / (f.rows * f.parts * W));
+  // Where x is larger than L1, blocks of its columns are multiplied by several rows of W before the next.
+  constexpr int64_t kBlockBytes = 24 << 10;
+#if PAN_LEVEL >= 1
+  int64_t chunk_bytes = f.rows * (f.integers ? (int64_t)sizeof(XStep) : f.parts * W * 4), unit = f.integers ? kSegmentSteps : 1;
+#else
+  int64_t chunk_bytes = f.rows * f.parts * W * 4, unit = 1;
+#endif
+  bool blocked = !f.decoded && f.rows > 1 && f.chunks * chunk_bytes > kBlockBytes * 3 / 2;
+  f.block_chunks = blocked ? max64(1, kBlockBytes / (chunk_bytes * unit)) * unit : f.chunks;
+  f.block_rows = blocked ? kBlockRows : kMaxWide;
   int64_t update = f.b ? f.rows * blocks_of(f.rank, W) * W : 0;
   int64_t ordered = f.integers ? 0 : f.chunks * f.rows * f.parts * W, shared = room<float>(update) + room<float>(ordered);
   f.row_floats = f.decoded ? blocks_of(w->cols, 16) * 16 : 0;
@@ -365,7 +385,7 @@ static int32_t few_rows(FewRows &f) {
   char *memory = (char *)scratch(f.ctx, -1, (size_t)shared);
   bool complete = memory != nullptr;
   if (f.row_floats)
-    for (int32_t worker = 0; worker < thread_count(f.ctx); worker++) complete &= scratch(f.ctx, worker, (size_t)(f.row_floats * f.wide) * 4) != nullptr;
+    for (int32_t worker = 0; worker < thread_count(f.ctx); worker++) complete &= scratch(f.ctx, worker, (size_t)(f.row_floats * f.block_rows) * 4) != nullptr;
   if (!complete) return fail(PAN_ERROR_MEMORY, "no memory for a product with %lld rows", (long long)f.m);
   float *updates = (float *)memory;
   f.update = updates;

@@ -30,6 +30,7 @@
 struct WeightRow {
   const char *data;
   const float *scales;
+  const char *ahead;  // what is fetched when `data` is read at the same offset
 };
 
 #if PAN_LEVEL >= 1
@@ -50,6 +51,14 @@ PAN_INLINE VB load_vector(const void *p) {
   memcpy(&v, p, sizeof v);
   return v;
 }
+// The same, for kUses instructions: a compiler that made it an operand of each would load it as often, and loads are what bounds a
+// product with many rows of x.
+template <int kUses>
+PAN_INLINE VB shared_load(const void *p) {
+  VB v = load_vector(p);
+  if (kUses > 1) __asm__("" : "+v"(v));
+  return v;
+}
 PAN_INLINE VW words(VB v) { return (VW)v; }
 PAN_INLINE VW word_mask(uint16_t x) { return (VW){} + x; }
 
@@ -63,10 +72,10 @@ PAN_INLINE VB load_lanes(const char *p, int64_t stride) {
   v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(p + 2 * stride)), 2);
   return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(p + 3 * stride)), 3);
 }
-PAN_INLINE VB dot(VW a, const int16_t *b) { return _mm512_madd_epi16((VB)a, load_vector(b)); }
-PAN_INLINE VB dot_add(VB sum, VW a, const int16_t *b) {
+PAN_INLINE VB dot(VW a, VB b) { return _mm512_madd_epi16((VB)a, b); }
+PAN_INLINE VB dot_add(VB sum, VW a, VB b) {
 #if PAN_LEVEL >= 3
-  return _mm512_dpwssd_epi32(sum, (VB)a, load_vector(b));
+  return _mm512_dpwssd_epi32(sum, (VB)a, b);
 #else
   return _mm512_add_epi32(sum, dot(a, b));
 #endif
@@ -93,8 +102,8 @@ PAN_INLINE VB broadcast_lane(const void *p) { return _mm256_broadcastsi128_si256
 PAN_INLINE VB load_lanes(const char *p, int64_t stride) {
   return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p)), _mm_loadu_si128((const __m128i *)(p + stride)), 1);
 }
-PAN_INLINE VB dot(VW a, const int16_t *b) { return _mm256_madd_epi16((VB)a, load_vector(b)); }
-PAN_INLINE VB dot_add(VB sum, VW a, const int16_t *b) { return _mm256_add_epi32(sum, dot(a, b)); }
+PAN_INLINE VB dot(VW a, VB b) { return _mm256_madd_epi16((VB)a, b); }
+PAN_INLINE VB dot_add(VB sum, VW a, VB b) { return _mm256_add_epi32(sum, dot(a, b)); }
 PAN_INLINE VF expand_two(const float *p) {
   double both;
   memcpy(&both, p, 8);
@@ -502,10 +511,11 @@ PAN_INLINE VF q4_scales(const float *scales, int64_t c, int block_bits) {
   return expand_two(scales + c * 2);
 }
 
-// sums[kWide][kRows] += the products of kWide rows of W with kRows rows of x. group_sums[kRows][groups]: sums of x.
+// sums[kWide][kRows] += the products of steps `begin` (of a whole segment) to `end` of kWide rows of W with kRows rows of x.
+// group_sums[kRows][groups]: sums of x.
 template <int32_t kFormat, int kRows, int kWide>
 PAN_INLINE void integer_products(const IntegerLevels &levels, const WeightRow *row, int64_t cols, int block_bits, const XStep *x, const float *group_sums, int64_t groups,
-                                 VF *sums) {
+                                 int64_t begin, int64_t end, VF *sums) {
   constexpr BlockShape kShape = block_shape(kFormat);
   constexpr bool kBlocks32 = kShape.elements == 32, kBlocks256 = kShape.elements == 256;
   constexpr int64_t kBytes = kFormat == PAN_Q4 ? 4 * W : kShape.bytes * kStepColumns / kShape.elements;  // of a step, on average
@@ -515,18 +525,20 @@ PAN_INLINE void integer_products(const IntegerLevels &levels, const WeightRow *r
   for (int i = 0; i < kWide; i++)
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; r++) sum[i][r] = sums[i * kRows + r];
-  int64_t whole = cols / kStepColumns, steps = blocks_of(cols, kStepColumns), blocks = kFormat == PAN_Q4 ? 0 : cols / kShape.elements;
+  int64_t whole = cols / kStepColumns, blocks = kFormat == PAN_Q4 ? 0 : cols / kShape.elements;
   alignas(64) char last[kWide][kBytes];
   alignas(64) Segment segments[2][kWide];
   Scales scales[kWide];
+  int64_t s = begin / kSegmentSteps;
   if (kBlocks32)
-    for (int i = 0; i < kWide; i++) load_segment<kFormat>(row[i].data, blocks, segments[0] + i);
-  for (int64_t first = 0, s = 0; first < steps; first += kSegmentSteps, s++) {
+    for (int i = 0; i < kWide; i++) load_segment<kFormat>(row[i].data + s * W * kShape.bytes, blocks - s * W, segments[s % 2] + i);
+  x += begin * kRows;
+  for (int64_t first = begin; first < end; first += kSegmentSteps, s++) {
     if constexpr (kBlocks32) {
       int64_t next = (s + 1) * W;
 #pragma GCC unroll 2
       for (int i = 0; i < kWide; i++) {
-        if (next < blocks) load_segment<kFormat>(row[i].data + next * kShape.bytes, blocks - next, segments[(s + 1) % 2] + i);
+        if (first + kSegmentSteps < end) load_segment<kFormat>(row[i].data + next * kShape.bytes, blocks - next, segments[(s + 1) % 2] + i);
         segment_scales<kFormat>(segments[s % 2][i], scales + i);
       }
     } else if constexpr (has_minimum(kFormat)) {
@@ -538,7 +550,7 @@ PAN_INLINE void integer_products(const IntegerLevels &levels, const WeightRow *r
       for (int r = 0; r < kRows; r++)
 #pragma GCC unroll 2
         for (int i = 0; i < kWide; i++) sum[i][r] = vfma(scales[i].minimum, vload(group_sums + r * groups + s * W), sum[i][r]);
-    int count = (int)min64(kSegmentSteps, steps - first);
+    int count = (int)min64(kSegmentSteps, end - first);
     for (int k = 0; k < count; k++, x += kRows) {
       int64_t c = first + k;
       VW part[kWide][4];
@@ -546,7 +558,7 @@ PAN_INLINE void integer_products(const IntegerLevels &levels, const WeightRow *r
 #pragma GCC unroll 2
       for (int i = 0; i < kWide; i++) {
         const char *data = row[i].data + (kBlocks256 ? c / kPerBlock * kShape.bytes : c * kBytes);
-        for (int64_t ahead = 0; ahead < kBytes; ahead += 64) __builtin_prefetch(row[i].data + c * kBytes + kPrefetch + ahead);
+        for (int64_t ahead = 0; ahead < kBytes; ahead += 64) __builtin_prefetch(row[i].ahead + c * kBytes + ahead);
         if (!kBlocks256 && c == whole) {  // zero beyond the row
           memset(last[i], 0, kBytes);
           memcpy(last[i], data, (size_t)(kFormat == PAN_Q4 ? cols % kStepColumns / 2 : cols % kStepColumns / 32 * kShape.bytes));
@@ -558,12 +570,16 @@ PAN_INLINE void integer_products(const IntegerLevels &levels, const WeightRow *r
       }
 #pragma GCC unroll 8
       for (int r = 0; r < kRows; r++) {
-        const XStep &v = x[r];
+        VB integers[kWide];
+#pragma GCC unroll 4
+        for (int p = 0; p < 4; p++) {
+          VB v = shared_load<kWide>(x[r].value[p]);
 #pragma GCC unroll 2
-        for (int i = 0; i < kWide; i++) {
-          VB integers = dot_add(dot_add(dot_add(dot(part[i][0], v.value[0]), part[i][1], v.value[1]), part[i][2], v.value[2]), part[i][3], v.value[3]);
-          sum[i][r] = vfma(to_floats((VI)integers) * vload(v.scale), scale[i], sum[i][r]);
+          for (int i = 0; i < kWide; i++) integers[i] = p == 0 ? dot(part[i][p], v) : dot_add(integers[i], part[i][p], v);
         }
+        VF x_scale = (VF)shared_load<kWide>(x[r].scale);
+#pragma GCC unroll 2
+        for (int i = 0; i < kWide; i++) sum[i][r] = vfma(to_floats((VI)integers[i]) * x_scale, scale[i], sum[i][r]);
       }
     }
   }
