@@ -8,7 +8,7 @@
 //
 // The other products have one narrow side, r, that would leave most of a tile of the GEMM empty:
 //   s and t   are dot products along K or N, whole vectors of x at a time, tiles of 4 rows of x by 4 of the factor (B is
-//             transposed for this, once per call); made by the task that packs the same rows, which are then in cache;
+//             transposed for this, once per call); made before the product, which needs them as the last columns of its A;
 //   dA and dB are sums over rows of x or dy: a task owns a range of columns; kDown values of t or s are broadcast to 2
 //             vectors of columns. Summed in ascending order of the row, so nothing depends on the threads.
 //
@@ -26,7 +26,7 @@ constexpr int kDotRows = 1, kDotFactors = 2, kDown = 2;
 // ---- s = x A^T -------------------------------------------------------------------------------------------------------
 
 template <int kRows, int kFactors, typename T>
-PAN_INLINE void dot_tile(const T *x, int64_t k, const float *a, float *s, int64_t rank) {
+PAN_INLINE void dot_tile(const T *x, int64_t k, const float *a, float *s, int64_t ld) {
   VF sum[kRows][kFactors];
 #pragma GCC unroll 4
   for (int i = 0; i < kRows; i++)
@@ -55,28 +55,28 @@ PAN_INLINE void dot_tile(const T *x, int64_t k, const float *a, float *s, int64_
 #pragma GCC unroll 4
   for (int i = 0; i < kRows; i++)
 #pragma GCC unroll 4
-    for (int j = 0; j < kFactors; j++) s[i * rank + j] = vsum(sum[i][j]);
+    for (int j = 0; j < kFactors; j++) s[i * ld + j] = vsum(sum[i][j]);
 }
 
-// s[rows, rank] = x[rows, k] a[rank, k]^T. An element has the same bits whichever tile it falls into.
+// s[rows, rank (of ld)] = x[rows, k] a[rank, k]^T. An element has the same bits whichever tile it falls into.
 template <typename T>
-static void dot_products(const T *x, int64_t rows, int64_t k, const float *a, int64_t rank, float *s) {
+static void dot_products(const T *x, int64_t rows, int64_t k, const float *a, int64_t rank, float *s, int64_t ld) {
   int64_t j = 0;
   for (; j + kDotFactors <= rank; j += kDotFactors) {
     int64_t i = 0;
-    for (; i + kDotRows <= rows; i += kDotRows) dot_tile<kDotRows, kDotFactors>(x + i * k, k, a + j * k, s + i * rank + j, rank);
-    for (; i < rows; i++) dot_tile<1, kDotFactors>(x + i * k, k, a + j * k, s + i * rank + j, rank);
+    for (; i + kDotRows <= rows; i += kDotRows) dot_tile<kDotRows, kDotFactors>(x + i * k, k, a + j * k, s + i * ld + j, ld);
+    for (; i < rows; i++) dot_tile<1, kDotFactors>(x + i * k, k, a + j * k, s + i * ld + j, ld);
   }
   for (; j < rank; j++) {
     int64_t i = 0;
-    for (; i + kDotRows <= rows; i += kDotRows) dot_tile<kDotRows, 1>(x + i * k, k, a + j * k, s + i * rank + j, rank);
-    for (; i < rows; i++) dot_tile<1, 1>(x + i * k, k, a + j * k, s + i * rank + j, rank);
+    for (; i + kDotRows <= rows; i += kDotRows) dot_tile<kDotRows, 1>(x + i * k, k, a + j * k, s + i * ld + j, ld);
+    for (; i < rows; i++) dot_tile<1, 1>(x + i * k, k, a + j * k, s + i * ld + j, ld);
   }
 }
 
-static void dot_products_of(const void *x, int32_t type, int64_t first, int64_t rows, int64_t k, const float *a, int64_t rank, float *s) {
-  if (type == PAN_F32) dot_products((const float *)x + first * k, rows, k, a, rank, s + first * rank);
-  else dot_products((const bf16 *)x + first * k, rows, k, a, rank, s + first * rank);
+static void dot_products_of(const void *x, int32_t type, int64_t first, int64_t rows, int64_t k, const float *a, int64_t rank, float *s, int64_t ld) {
+  if (type == PAN_F32) dot_products((const float *)x + first * k, rows, k, a, rank, s + first * ld, ld);
+  else dot_products((const bf16 *)x + first * k, rows, k, a, rank, s + first * ld, ld);
 }
 
 // ---- dA += c t^T x -----------------------------------------------------------------------------------------------------
@@ -154,25 +154,22 @@ struct LoraForward {
   float *s;
 };
 
-template <bool kPairs>
-static void lora_pack_task(void *arg, int64_t panel, int32_t) {
+constexpr int64_t kDotTaskRows = 16;
+
+static void lora_dot_task(void *arg, int64_t task, int32_t) {
   const LoraForward &l = *(const LoraForward *)arg;
-  dot_products_of(l.p.x, l.p.xtype, l.p.row0 + panel * l.p.height, panel_rows(l.p, panel), l.p.base, l.a, l.p.rank, l.s);
-  pack_a<kPairs>(l.p, panel);
+  int64_t first = task * kDotTaskRows;
+  dot_products_of(l.p.x, l.p.xtype, first, min64(kDotTaskRows, l.p.m - first), l.p.base, l.a, l.p.rank, l.s, l.p.rank);
 }
 
 template <bool kPairs>
 static int32_t run_lora(LoraForward &l) {
   Product &p = l.p;
-  plan_steps<kPairs>(p);
-  int64_t chunk = chunk_rows(p);
-  for (int64_t row = 0; row < p.m; row += chunk) {
-    plan_rows(p, row, min64(chunk, p.m - row));
-    int32_t error = product_memory(p, 0, nullptr);
-    if (error) return error;
-    parallel(p.ctx, p.panels, lora_pack_task<kPairs>, &l);
-    parallel(p.ctx, product_tasks(p), product_only_task<kPairs>, &p);
-  }
+  plan<kPairs>(p);
+  int32_t error = product_memory(p);
+  if (error) return error;
+  parallel(p.ctx, blocks_of(p.m, kDotTaskRows), lora_dot_task, &l);
+  parallel(p.ctx, product_tasks(p), product_only_task<kPairs>, &p);
   return 0;
 }
 
@@ -193,7 +190,7 @@ static int32_t lora_linear(pan_context *ctx, const pan_weight *w, const float *a
   factor.format = PAN_F32, factor.rows = w->rows, factor.cols = rank, factor.data = b;
   LoraForward l = {};
   Product &p = l.p;
-  p.ctx = ctx, p.x = x, p.xtype = type, p.x_cols = w->cols, p.s = s, p.scale = scaling;
+  p.ctx = ctx, p.x = x, p.xtype = type, p.x_cols = w->cols, p.s = s, p.s_cols = rank, p.scale = scaling;
   p.w = w, p.factor = &factor, p.round = type == PAN_BF16;
   p.y = y, p.ytype = type, p.accumulate = accumulate;
   p.m = m, p.n = w->rows, p.base = w->cols, p.rank = rank;
@@ -207,11 +204,11 @@ static int32_t lora_linear(pan_context *ctx, const pan_weight *w, const float *a
 // ---- backward ----------------------------------------------------------------------------------------------------------
 
 struct LoraBackward {
-  Product p;           // of dx, over a chunk of rows
+  Product p;           // of dx
   const float *b;      // [N, rank], and its transpose
   float *b_transposed;
   const float *s;
-  float *t, *t_padded, *s_padded;  // [rows of the chunk, rank or padded]
+  float *t, *s_padded;  // [M, padded]; s itself where rank is a multiple of kDown
   int64_t padded;
   DownProduct da, db;
   int64_t da_tasks, db_tasks;
@@ -226,23 +223,17 @@ static void transpose_task(void *arg, int64_t task, int32_t) {
     for (int64_t i = task * kTransposeRows; i < last; i++) l.b_transposed[j * n + i] = l.b[i * rank + j];
 }
 
-template <bool kPairs>
-static void lora_backward_pack_task(void *arg, int64_t panel, int32_t) {
+static void lora_backward_dot_task(void *arg, int64_t task, int32_t) {
   const LoraBackward &l = *(const LoraBackward *)arg;
   const Product &p = l.p;
-  int64_t first = p.row0 + panel * p.height, rank = p.rank;
-  int rows = panel_rows(p, panel);
-  float *t = l.t + (first - p.row0) * rank;
-  if (p.xtype == PAN_F32) dot_products((const float *)p.x + first * p.base, rows, p.base, l.b_transposed, rank, t);
-  else dot_products((const bf16 *)p.x + first * p.base, rows, p.base, l.b_transposed, rank, t);
-  for (int64_t i = 0; i < rows; i++) {
-    float *tp = l.t_padded + (first - p.row0 + i) * l.padded, *sp = l.s_padded + (first - p.row0 + i) * l.padded;
+  int64_t first = task * kDotTaskRows, last = min64(p.m, first + kDotTaskRows), rank = p.rank;
+  dot_products_of(p.x, p.xtype, first, last - first, p.base, l.b_transposed, rank, l.t, l.padded);
+  if (l.padded == rank) return;
+  for (int64_t i = first; i < last; i++)
     for (int64_t j = 0; j < l.padded; j++) {
-      tp[j] = j < rank ? t[i * rank + j] : 0;
-      sp[j] = j < rank ? l.s[(first + i) * rank + j] : 0;
+      if (j >= rank) l.t[i * l.padded + j] = 0;
+      l.s_padded[i * l.padded + j] = j < rank ? l.s[i * rank + j] : 0;
     }
-  }
-  pack_a<kPairs>(p, panel);
 }
 
 template <bool kPairs>
@@ -257,30 +248,24 @@ static void lora_backward_task(void *arg, int64_t task, int32_t worker) {
 template <bool kPairs>
 static int32_t run_lora_backward(LoraBackward &l, const void *x, const void *dy, int32_t type, float *da, float *db) {
   Product &p = l.p;
-  int64_t n = p.base, k = p.n, rank = p.rank, size = type == PAN_F32 ? 4 : 2;
+  int64_t n = p.base, k = p.n, rank = p.rank;
   l.padded = blocks_of(rank, kDown) * kDown;
-  plan_steps<kPairs>(p);
-  int64_t chunk = chunk_rows(p);
-  for (int64_t row = 0; row < p.m; row += chunk) {
-    int64_t rows = min64(chunk, p.m - row);
-    plan_rows(p, row, rows);
-    void *extra = nullptr;
-    int32_t error = product_memory(p, (n * rank + rows * (rank + 2 * l.padded)) * 4, &extra);
-    if (error) return error;
-    l.b_transposed = (float *)extra;
-    l.t = l.b_transposed + n * rank;
-    l.t_padded = l.t + rows * rank;
-    l.s_padded = l.t_padded + rows * l.padded;
-    p.s = l.t;
-    p.s_first = row;
-    l.da = DownProduct{(const char *)x + row * k * size, type, k, rows, rank, l.padded, l.t_padded, p.scale, da, false};
-    l.db = DownProduct{(const char *)dy + row * n * size, type, n, rows, rank, l.padded, l.s_padded, p.scale, db, true};
-    l.da_tasks = blocks_of(k, kDownColumns);
-    l.db_tasks = blocks_of(n, kDownColumns);
-    parallel(p.ctx, blocks_of(n, kTransposeRows), transpose_task, &l);
-    parallel(p.ctx, p.panels, lora_backward_pack_task<kPairs>, &l);
-    parallel(p.ctx, product_tasks(p) + l.da_tasks + l.db_tasks, lora_backward_task<kPairs>, &l);
-  }
+  bool pad = l.padded != rank;
+  plan<kPairs>(p);
+  int32_t error = product_memory(p);
+  if (error) return error;
+  l.b_transposed = (float *)scratch(p.ctx, -1, (size_t)(n * rank + p.m * l.padded * (pad ? 2 : 1)) * 4);
+  if (!l.b_transposed) return fail(PAN_ERROR_MEMORY, "no memory for the low-rank products of %lld rows", (long long)p.m);
+  l.t = l.b_transposed + n * rank;
+  l.s_padded = l.t + p.m * l.padded;
+  p.s = l.t, p.s_cols = l.padded;
+  l.da = DownProduct{x, type, k, p.m, rank, l.padded, l.t, p.scale, da, false};
+  l.db = DownProduct{dy, type, n, p.m, rank, l.padded, pad ? l.s_padded : l.s, p.scale, db, true};
+  l.da_tasks = blocks_of(k, kDownColumns);
+  l.db_tasks = blocks_of(n, kDownColumns);
+  parallel(p.ctx, blocks_of(n, kTransposeRows), transpose_task, &l);
+  parallel(p.ctx, blocks_of(p.m, kDotTaskRows), lora_backward_dot_task, &l);
+  parallel(p.ctx, product_tasks(p) + l.da_tasks + l.db_tasks, lora_backward_task<kPairs>, &l);
   return 0;
 }
 

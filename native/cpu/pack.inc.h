@@ -21,9 +21,10 @@
 // codes, on every tier; with f32 activations they stay f32.
 
 constexpr int kNR = 2 * W;
-constexpr int64_t kStepBlock = 768;  // steps per block of the reduction: a multiple of 64, so that 4-bit blocks stay whole
+constexpr int64_t kStepBlock = 640;  // steps per block of the reduction: a multiple of 64, so that 4-bit blocks stay whole
 constexpr int64_t kLda = kStepBlock + 16;
-constexpr int kMaxPanels = 192 / kNR;  // column panels of a task: 192 columns, 4 * 192 * 768 bytes, fit an L2 of 1 MB
+constexpr int kMaxPanels = 256 / kNR;  // column panels of a task: 256 columns, 4 * 256 * 640 bytes, fit an L2 of 1 MB
+constexpr int64_t kTaskSums = 512 << 10;  // sums that a task keeps between blocks: 2 MB
 #if PAN_LEVEL >= 2
 constexpr int kMR = 14;  // 28 accumulators, 2 vectors of B and one of A in 32 registers
 #elif PAN_LEVEL == 1 || defined(__aarch64__)
