@@ -72,6 +72,12 @@ template <typename T> static void load_backward_rows(const AttentionBackward &a,
   }
 }
 
+template <typename T> static void fetch_backward_rows(const AttentionBackward &a, const Head &h, int64_t row0) {
+  fetch_rows(h, static_cast<const T *>(a.q), row0, a.shape.d);
+  fetch_rows(h, static_cast<const T *>(a.dout), row0, a.shape.d);
+  fetch_rows(h, static_cast<const T *>(a.out), row0, a.shape.d);
+}
+
 template <typename T> static void load_backward_keys(const AttentionBackward &a, const Head &h, int64_t key0, float *kt, float *vt, float *k) {
   load_keys_transposed(h, static_cast<const T *>(a.k), key0, a.shape.d, kt);
   load_keys_transposed(h, static_cast<const T *>(a.v), key0, a.shape.d, vt);
@@ -157,7 +163,6 @@ template <typename T> static void range_task(void *arg, int64_t task, int32_t wo
   int64_t started = 0;  // key blocks whose sums have been begun
   for (int64_t row0 = range * range_rows; row0 < end; row0 += CHUNK) {
     int64_t rows = min64(CHUNK, end - row0), blocks = blocks_seen(h, row0 + rows);
-    for (int64_t row = 0; row < rows; row += BLOCK) load_backward_rows<T>(a, h, row0 + row, row, state);
     clear(state.dq, blocks_of(rows, BLOCK) * BLOCK * ld);
     for (int64_t block = 0; block < blocks; block++) {
       int64_t key = block * BLOCK;
@@ -165,7 +170,11 @@ template <typename T> static void range_task(void *arg, int64_t task, int32_t wo
       if (block >= started) clear(dk, size);
       load_backward_keys<T>(a, h, key, state.kt, state.vt, state.k);
       for (int64_t row = max64(0, first_row_block(h, key) - row0); row < rows; row += BLOCK) {
-        Mask m = mask_of(h, row0 + row, key);
+        if (block == 0) {  // which every row sees
+          load_backward_rows<T>(a, h, row0 + row, row, state);
+          if (row + BLOCK < rows) fetch_backward_rows<T>(a, h, row0 + row + BLOCK);
+        }
+        Mask m = mask_of(h, row0 + row, key, BLOCK);
         probabilities(shape, m, state, row, state.kt, state.vt);
         add_row_sum(m, state.p, state.dout + row * ld, ld, dv);
         add_row_sum(m, state.ds, state.q + row * ld, ld, dk);

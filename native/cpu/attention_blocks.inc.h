@@ -20,8 +20,6 @@ static constexpr int64_t BLOCK = 64;  // rows and keys of a block
 static constexpr int MR = 6, SR = 4, NV = 4;  // 24 sums: a whole strip of 64 scores, so that both factors are read once
 #elif PAN_LEVEL == 1
 static constexpr int MR = 6, SR = 4, NV = 2;  // 16 registers: 12 sums, 2 vectors, 1 broadcast
-#elif defined(__x86_64__)
-static constexpr int MR = 2, SR = 2, NV = 2;  // a vector is two of the 16 registers of SSE
 #else
 static constexpr int MR = 4, SR = 4, NV = 2;
 #endif
@@ -82,7 +80,7 @@ struct Mask {
   int64_t first_sight, group;  // key i is seen from row i * group + first_sight on
   int32_t seen[BLOCK];
 };
-static Mask mask_of(const Head &h, int64_t row0, int64_t key0, int64_t most_keys = BLOCK) {
+static Mask mask_of(const Head &h, int64_t row0, int64_t key0, int64_t most_keys) {
   Mask m;
   m.rows = min64(BLOCK, h.rows - row0);
   m.keys = min64(most_keys, h.keys - key0);
@@ -216,11 +214,18 @@ template <typename T> static void load_rows(const Head &h, const T *x, int64_t r
     for (int64_t j = 0; j < ld; j += W) vstore(y + i * ld + j, vzero());
 }
 
-// The keys key0 .. of x as f32 [most, ld]; missing keys are zero.
-template <typename T> static void load_keys(const Head &h, const T *x, int64_t key0, int64_t d, float *y, int64_t ld, int64_t most = BLOCK) {
-  int64_t n = min64(most, h.keys - key0);
+// Asks for the stacked rows row0 .. of x, which lie in pieces too short for a hardware prefetcher to follow.
+template <typename T> static void fetch_rows(const Head &h, const T *x, int64_t row0, int64_t d) {
+  RowAt at = row_at(h, row0, d);
+  for (int64_t i = 0; i < min64(BLOCK, h.rows - row0); i++, at.next(h, d))
+    for (int64_t j = 0; j < d; j += 64 / int64_t(sizeof(T))) __builtin_prefetch(x + at.element + j, 0, 2);
+}
+
+// The keys key0 .. of x as f32 [64, ld]; missing keys are zero.
+template <typename T> static void load_keys(const Head &h, const T *x, int64_t key0, int64_t d, float *y, int64_t ld) {
+  int64_t n = min64(BLOCK, h.keys - key0);
   for (int64_t i = 0; i < n; i++) load_row(x + h.first_key + (key0 + i) * h.key_stride, d, 1.f, y + i * ld, ld);
-  for (int64_t j = n * ld; j < most * ld; j += W) vstore(y + j, vzero());
+  for (int64_t j = n * ld; j < BLOCK * ld; j += W) vstore(y + j, vzero());
 }
 
 // The elements of the lower (upper) halves of a and b in turn.

@@ -1,15 +1,18 @@
 // attention_few.inc.h: attention of few rows to many keys, such as a decoding step: it takes as long as K and V take to read.
 //
-// A task is a run of keys under all kv heads, because that is what lies together in memory: taken head by head, a row of K
-// is a piece of d elements out of every kv_heads * d, which no hardware prefetcher follows. The run is read in pieces of
-// 32 keys: while the heads of one piece are computed, the next is fetched into the L2 cache in the order of its addresses.
-// Neither K nor V is packed: each is needed for a few rows only. A score is a dot product along d, and the 2^score of a
-// strip times V reads V where it is. Results of the runs are merged in ascending order; how many runs there are depends on
-// the shape alone.
+// A task is a run of keys under all kv heads, and takes K and V in the order of their addresses, key by key and head by
+// head, so that the hardware prefetchers run ahead of it: taken head by head, a row of K is a piece of d elements out of
+// every kv_heads * d, which none of them follows. Neither K nor V is packed. A score is a dot product along d; the sums
+// of as many heads as fill a vector are added up together. Results of the runs are merged in ascending order; how many
+// runs there are depends on the shape alone.
 
-static constexpr int64_t FEW_ROWS = 16;   // stacked rows of a kv head
-static constexpr int64_t KEY_PIECE = 32;
-static constexpr int64_t DOT_KEYS = W / SR;  // keys of a tile of dot products, whose sums fill one vector
+static constexpr int64_t FEW_ROWS = 16;      // stacked rows of a kv head
+static constexpr int64_t KEY_PIECE = 32;     // keys between one softmax and the next
+static constexpr int DOT_HEADS = W / SR;     // kv heads whose dot products, for SR rows each, fill one vector
+#ifndef PAN_V_KEYS
+#define PAN_V_KEYS 1
+#endif
+static constexpr int64_t V_KEYS = PAN_V_KEYS;
 
 static inline bool is_few(const Head &h) { return h.rows <= FEW_ROWS; }
 // At least 128 keys in a run, and at most 16 runs.
@@ -17,14 +20,21 @@ static inline int64_t keys_of_run(const Head &h) { return max64(128, blocks_of(b
 static inline int64_t runs_of(const Head &h) { return blocks_of(h.keys, keys_of_run(h)); }
 static inline int64_t part_size(const Head &h, int64_t ld) { return h.rows * (ld + 2); }
 
-// One worker's memory: v [32, ld], for V whose rows are not whole vectors, then a state for each kv head.
-static inline int64_t piece_floats(const AttentionShape &shape) { return KEY_PIECE * shape.ld; }
-static int64_t few_state_bytes(const AttentionShape &shape) {
-  Arena arena = {nullptr, 0};
-  row_state(arena, shape.ld, FEW_ROWS);
-  return int64_t(arena.used);
+// One worker's memory: a state for each kv head, and a row of V for when it is not whole vectors.
+struct FewState {
+  RowState *heads;
+  float *row;
+};
+static FewState few_state(Arena &arena, const AttentionShape &shape) {
+  FewState state;
+  state.heads = static_cast<RowState *>(arena.take(shape.kv_heads * int64_t(sizeof(RowState))));
+  state.row = arena.floats(shape.ld);
+  for (int64_t i = 0; i < shape.kv_heads; i++) {
+    RowState head = row_state(arena, shape.ld, FEW_ROWS, FEW_ROWS + SR);
+    if (arena.base) state.heads[i] = head;
+  }
+  return state;
 }
-static size_t few_memory(const AttentionShape &shape) { return size_t(piece_floats(shape) * 4 + shape.kv_heads * few_state_bytes(shape)); }
 
 // The sum of all elements of each of W vectors.
 PAN_INLINE VF sums(VF *v) {
@@ -35,84 +45,83 @@ PAN_INLINE VF sums(VF *v) {
   return v[0];
 }
 
-// s[SR, 64] = q[SR, ld] k[n, d]^T, the keys `stride` elements apart.
-template <typename T> static void dot_products(const float *q, int64_t ld, const T *k, int64_t stride, int64_t n, int64_t d, float *s) {
-  for (int64_t j = 0; j < n; j += DOT_KEYS) {
-    const T *key[DOT_KEYS];
-    for (int i = 0; i < DOT_KEYS; i++) key[i] = k + min64(j + i, n - 1) * stride;
-    VF sum[W], x[DOT_KEYS];
-#pragma GCC unroll 16
-    for (int i = 0; i < W; i++) sum[i] = vzero();
-    for (int64_t c = 0; c < d; c += W) {
-      if (c + W <= d) {
-#pragma GCC unroll 4
-        for (int i = 0; i < DOT_KEYS; i++) x[i] = vload(key[i] + c);
-      } else {
-#pragma GCC unroll 4
-        for (int i = 0; i < DOT_KEYS; i++) x[i] = vload_n(key[i] + c, d - c);
-      }
-#pragma GCC unroll 4
-      for (int r = 0; r < SR; r++)
-#pragma GCC unroll 4
-        for (int i = 0; i < DOT_KEYS; i++) sum[r * DOT_KEYS + i] = vfma(vload(q + r * ld + c), x[i], sum[r * DOT_KEYS + i]);
-    }
-    alignas(64) float scores[W];
-    vstore(scores, sums(sum));
-    for (int r = 0; r < SR; r++) memcpy(s + r * BLOCK + j, scores + r * DOT_KEYS, sizeof(float) * DOT_KEYS);
+// The scores of the SR rows from row i on under the kv heads from `head` on against one key, k[kv_heads, d], into column j.
+template <typename T> static void scores_of_key(const AttentionShape &shape, const T *k, int64_t head, int64_t i, int64_t j, const RowState *heads) {
+  int64_t ld = shape.ld, d = shape.d;
+  const T *key[DOT_HEADS];
+  const float *q[DOT_HEADS];
+  for (int g = 0; g < DOT_HEADS; g++) {
+    int64_t at = min64(head + g, shape.kv_heads - 1);
+    key[g] = k + at * d;
+    q[g] = heads[at].q + i * ld;
   }
+  VF sum[W];
+#pragma GCC unroll 16
+  for (int r = 0; r < W; r++) sum[r] = vzero();
+  int64_t c = 0;
+  for (; c + W <= d; c += W)
+#pragma GCC unroll 4
+    for (int g = 0; g < DOT_HEADS; g++) {
+      VF x = vload(key[g] + c);
+#pragma GCC unroll 4
+      for (int r = 0; r < SR; r++) sum[g * SR + r] = vfma(vload(q[g] + r * ld + c), x, sum[g * SR + r]);
+    }
+  if (c < d)
+#pragma GCC unroll 4
+    for (int g = 0; g < DOT_HEADS; g++) {
+      VF x = vload_n(key[g] + c, d - c);
+#pragma GCC unroll 4
+      for (int r = 0; r < SR; r++) sum[g * SR + r] = vfma(vload(q[g] + r * ld + c), x, sum[g * SR + r]);
+    }
+  alignas(64) float scores[W];
+  vstore(scores, sums(sum));
+  for (int g = 0; g < DOT_HEADS && head + g < shape.kv_heads; g++)
+    for (int r = 0; r < SR; r++) heads[head + g].s[(i + r) * BLOCK + j] = scores[g * SR + r];
 }
 
-// The piece of keys from `key` on under one kv head.
-template <typename T> static void attend_piece(const Attention &a, const Head &h, int64_t key, float *converted, const RowState &state) {
-  int64_t ld = a.shape.ld, d = a.shape.d, from = h.first_key + key * h.key_stride;
+// A piece of keys from `key` on, under all kv heads; h is any of them.
+template <typename T> static void attend_piece(const Attention &a, const Head &h, int64_t sequence, int64_t key, const FewState &state) {
+  const AttentionShape &shape = a.shape;
+  int64_t ld = shape.ld, d = shape.d, stride = h.key_stride, from = (shape.sequences[4 * sequence + 2] + key) * stride;
   const T *k = static_cast<const T *>(a.k) + from, *v = static_cast<const T *>(a.v) + from;
   Mask m = mask_of(h, 0, key, KEY_PIECE);
-  if (d != ld) load_keys(h, static_cast<const T *>(a.v), key, d, converted, ld, KEY_PIECE);
-  for (int64_t i = 0; i < m.rows; i += SR) {
-    int64_t seen = seen_by_strip(m, i, SR);
-    if (seen == 0) continue;
-    dot_products(state.q + i * ld, ld, k, h.key_stride, seen, d, state.s);
-    online_softmax(m, i, min64(SR, m.rows - i), seen, state, ld);
-    if (d != ld)
-      tiles<SR, false, true>(state.s, BLOCK, converted, ld, state.o + i * ld, ld, ld, seen);
-    else
-      tiles<SR, false, true>(state.s, BLOCK, v, h.key_stride, state.o + i * ld, ld, ld, seen);
-  }
-}
-
-template <typename T> static void fetch(const T *x, int64_t n) {
-  for (int64_t i = 0; i < n; i += 64 / int64_t(sizeof(T))) __builtin_prefetch(x + i, 0, 2);
+  for (int64_t j = 0; j < m.keys; j++)
+    for (int64_t head = 0; head < shape.kv_heads; head += DOT_HEADS)
+      for (int64_t i = 0; i < m.rows; i += SR) scores_of_key(shape, k + j * stride, head, i, j, state.heads);
+  for (int64_t head = 0; head < shape.kv_heads; head++)
+    for (int64_t i = 0; i < m.rows; i += SR) {
+      int64_t seen = seen_by_strip(m, i, SR);
+      if (seen > 0) online_softmax(m, i, min64(SR, m.rows - i), seen, state.heads[head], state.heads[head].s + i * BLOCK, ld);
+    }
+  for (int64_t j = 0; j < m.keys; j += V_KEYS)
+    for (int64_t head = 0; head < shape.kv_heads; head++)
+      for (int64_t i = 0; i < m.rows; i += SR) {
+        int64_t n = min64(V_KEYS, seen_by_strip(m, i, SR) - j);
+        const RowState &rows = state.heads[head];
+        const T *x = v + j * stride + head * d;
+        if (n <= 0) continue;
+        if (d == ld) {
+          tiles<SR, false, true>(rows.s + i * BLOCK + j, BLOCK, x, stride, rows.o + i * ld, ld, ld, n);
+          continue;
+        }
+        for (int64_t next = 0; next < n; next++) {
+          load_row(x + next * stride, d, 1.f, state.row, ld);
+          tiles<SR, false, true>(rows.s + i * BLOCK + j + next, BLOCK, state.row, ld, rows.o + i * ld, ld, ld, 1);
+        }
+      }
 }
 
 template <typename T> static void attend_run(const Attention &a, int64_t sequence, int64_t run, void *memory) {
   const AttentionShape &shape = a.shape;
   Head h = head_of(shape, sequence, 0);
-  float *converted = static_cast<float *>(memory);
-  char *states = static_cast<char *>(memory) + piece_floats(shape) * 4;
-  int64_t bytes = few_state_bytes(shape), runs = runs_of(h), ld = shape.ld;
-  int64_t key0 = run * keys_of_run(h), key1 = min64(h.keys, key0 + keys_of_run(h));
-  const T *k = static_cast<const T *>(a.k) + h.first_key, *v = static_cast<const T *>(a.v) + h.first_key;
-  int64_t first = min64(KEY_PIECE, key1 - key0) * h.key_stride;
-  fetch(k + key0 * h.key_stride, first);
-  fetch(v + key0 * h.key_stride, first);
-  for (int64_t key = key0; key < key1; key += KEY_PIECE) {
-    int64_t next = key + KEY_PIECE, share = max64(0, min64(KEY_PIECE, key1 - next)) * shape.d;  // of the next piece, for each head
-    for (int64_t i = 0; i < shape.kv_heads; i++) {
-      h = head_of(shape, sequence, i);
-      Arena arena = {states + i * bytes, 0};
-      RowState state = row_state(arena, ld, FEW_ROWS);
-      if (key == key0) start_rows<T>(a, h, 0, h.rows, state);
-      if (share > 0) {
-        fetch(k + next * h.key_stride + i * share, share);
-        fetch(v + next * h.key_stride + i * share, share);
-      }
-      attend_piece<T>(a, h, key, converted, state);
-    }
-  }
+  Arena arena = {static_cast<char *>(memory), 0};
+  FewState few = few_state(arena, shape);
+  int64_t runs = runs_of(h), ld = shape.ld, key1 = min64(h.keys, (run + 1) * keys_of_run(h));
+  for (int64_t i = 0; i < shape.kv_heads; i++) start_rows<T>(a, head_of(shape, sequence, i), 0, h.rows, few.heads[i]);
+  for (int64_t key = run * keys_of_run(h); key < key1; key += KEY_PIECE) attend_piece<T>(a, h, sequence, key, few);
   for (int64_t i = 0; i < shape.kv_heads; i++) {
     h = head_of(shape, sequence, i);
-    Arena arena = {states + i * bytes, 0};
-    RowState state = row_state(arena, ld, FEW_ROWS);
+    const RowState &state = few.heads[i];
     if (runs == 1) {
       finish_rows<T>(a, h, 0, state);
       continue;
