@@ -9,10 +9,7 @@
 static constexpr int64_t FEW_ROWS = 16;      // stacked rows of a kv head
 static constexpr int64_t KEY_PIECE = 32;     // keys between one softmax and the next
 static constexpr int DOT_HEADS = W / SR;     // kv heads whose dot products, for SR rows each, fill one vector
-#ifndef PAN_V_KEYS
-#define PAN_V_KEYS 1
-#endif
-static constexpr int64_t V_KEYS = PAN_V_KEYS;
+static constexpr int64_t V_KEYS = 4;         // rows of V that are added to the sums of a head at once
 
 static inline bool is_few(const Head &h) { return h.rows <= FEW_ROWS; }
 // At least 128 keys in a run, and at most 16 runs.
