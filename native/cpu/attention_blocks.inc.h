@@ -8,15 +8,20 @@
 // Blocks. Rows and keys are cut into blocks of 64. A block of rows is copied to f32 and padded with zero rows, a block of
 // keys is packed to f32: transposed, KT[d][64], where it is multiplied as rows x keys, and as it is, [64][ld], where it is
 // multiplied as rows x features. All products are outer products in registers: MR rows, each element broadcast, times
-// NV vectors. Products that the causal mask makes zero are left out, tile by tile.
+// NV vectors. Products that the causal mask makes zero are left out, tile by tile. A block of rows is taken in strips, of
+// as many rows as a tile has: the scores of a strip go through the softmax, and are used, while they are in the L1 cache.
+//
+// Scores are kept to base 2: log2(e) is multiplied into the copy of q, and p = 2^(score - max), which needs no reduction
+// by ln 2. lse is natural outside.
 
 static constexpr int64_t BLOCK = 64;  // rows and keys of a block
+// The tiles: MR x NV vectors of sums, and SR x NV for the rows that are left over, which are never more than SR.
 #if PAN_LEVEL >= 2
-static constexpr int MR = 8;  // 8 x 2 vectors of sums: 16 independent chains for 2 units of 4 cycles latency
-static constexpr int FEW = 4, FEW_VECTORS = 4;  // the tile for blocks of no more rows, such as decoding steps
+static constexpr int MR = 6, SR = 4, NV = 4;  // 24 sums: a whole strip of 64 scores, so that both factors are read once
+#elif PAN_LEVEL == 1
+static constexpr int MR = 6, SR = 4, NV = 2;  // 16 registers: 12 sums, 2 vectors, 1 broadcast
 #else
-static constexpr int MR = 4;  // 16 registers: 8 sums, 2 vectors, 1 broadcast
-static constexpr int FEW = 4, FEW_VECTORS = 2;
+static constexpr int MR = 4, SR = 4, NV = 2;
 #endif
 
 // One call of pan_attention or pan_attention_backward.
@@ -75,10 +80,10 @@ struct Mask {
   int64_t first_sight, group;  // key i is seen from row i * group + first_sight on
   int32_t seen[BLOCK];
 };
-static Mask mask_of(const Head &h, int64_t row0, int64_t key0) {
+static Mask mask_of(const Head &h, int64_t row0, int64_t key0, int64_t most_keys) {
   Mask m;
   m.rows = min64(BLOCK, h.rows - row0);
-  m.keys = min64(BLOCK, h.keys - key0);
+  m.keys = min64(most_keys, h.keys - key0);
   m.first_sight = (key0 - h.offset) * h.group - row0;
   m.group = h.group;
   int64_t visible = h.offset + row0 / h.group + 1 - key0, member = row0 % h.group;
@@ -91,79 +96,106 @@ static Mask mask_of(const Head &h, int64_t row0, int64_t key0) {
   }
   return m;
 }
-// What the last row of a tile of MR rows sees.
-static inline int64_t seen_by_tile(const Mask &m, int64_t i) { return m.seen[min64(i + MR, m.rows) - 1]; }
+// The rows of the tile to take next when `left` are left; a tile may take up to SR - 1 more than there are.
+static inline int strip_rows(int64_t left) { return left <= 2 * SR ? SR : MR; }
+// What the last row of a strip sees.
+static inline int64_t seen_by_strip(const Mask &m, int64_t i, int64_t rows) { return m.seen[min64(i + rows, m.rows) - 1]; }
 // The first row of the block that sees key i of the block; may be m.rows or more.
 static inline int64_t first_seer(const Mask &m, int64_t i) { return max64(0, i * m.group + m.first_sight); }
 
 // ---- products --------------------------------------------------------------------------------------------------------
 
-// c[R, NV vectors] (+)= a b over k terms. Element (i, p) of a is a[i * lda + p], or a[p * lda + i] when `across`.
-template <int R, int NV, bool across, bool add> static void tile(const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, int64_t k) {
-  VF sum[R][NV];
+// c[R, N vectors] (+)= a b over k terms. Element (i, p) of a is a[i * lda + p], or a[p * lda + i] when `across`.
+template <int R, int N, bool across, bool add, typename B> static void tile(const float *a, int64_t lda, const B *b, int64_t ldb, float *c, int64_t ldc, int64_t k) {
+  VF sum[R][N];
 #pragma GCC unroll 16
   for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; j++) sum[i][j] = add ? vload(c + i * ldc + j * W) : vzero();
+    for (int j = 0; j < N; j++) sum[i][j] = add ? vload(c + i * ldc + j * W) : vzero();
   for (int64_t p = 0; p < k; p++) {
-    VF v[NV];
+    VF v[N];
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; j++) v[j] = vload(b + p * ldb + j * W);
+    for (int j = 0; j < N; j++) v[j] = vload(b + p * ldb + j * W);
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++) {
       VF x = vset(across ? a[p * lda + i] : a[i * lda + p]);
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; j++) sum[i][j] = vfma(x, v[j], sum[i][j]);
+      for (int j = 0; j < N; j++) sum[i][j] = vfma(x, v[j], sum[i][j]);
     }
   }
 #pragma GCC unroll 16
   for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; j++) vstore(c + i * ldc + j * W, sum[i][j]);
+    for (int j = 0; j < N; j++) vstore(c + i * ldc + j * W, sum[i][j]);
 }
 
-// s[64, 64] = x[64, d] yT[d, 64] where the mask lets any row of a tile see any key of it; the rest of s is left as it is.
-static void row_key_product(const Mask &m, const float *x, int64_t ldx, const float *yt, int64_t d, float *s) {
-  if (m.rows <= FEW) {
-    for (int64_t j = 0; j < m.keys; j += FEW_VECTORS * W) tile<FEW, FEW_VECTORS, false, false>(x, ldx, yt + j, BLOCK, s + j, BLOCK, d);
-    return;
-  }
-  for (int64_t j = 0; j < m.keys; j += 2 * W)
-    for (int64_t i = 0; i < m.rows; i += MR) {
-      int64_t keys = seen_by_tile(m, i) - j;
-      if (keys > W)
-        tile<MR, 2, false, false>(x + i * ldx, ldx, yt + j, BLOCK, s + i * BLOCK + j, BLOCK, d);
-      else if (keys > 0)
-        tile<MR, 1, false, false>(x + i * ldx, ldx, yt + j, BLOCK, s + i * BLOCK + j, BLOCK, d);
-    }
-}
-
-// c[64, ld] += s[64, 64] y[64, ld], the rows of y ldy apart, s being zero where the mask is.
-static void add_key_sum(const Mask &m, const float *s, const float *y, int64_t ldy, int64_t ld, float *c) {
+// c[rows, columns] (+)= a b, rows being MR or SR, the columns rounded up to whole vectors.
+template <int R, bool across, bool add, typename B> static void tiles(const float *a, int64_t lda, const B *b, int64_t ldb, float *c, int64_t ldc, int64_t columns, int64_t k) {
   int64_t j = 0;
-  if (m.rows <= FEW)
-    for (; j + FEW_VECTORS * W <= ld; j += FEW_VECTORS * W) tile<FEW, FEW_VECTORS, false, true>(s, BLOCK, y + j, ldy, c + j, ld, seen_by_tile(m, 0));
-  for (; j < ld; j += 2 * W)
-    for (int64_t i = 0; i < m.rows; i += MR) {
-      int64_t k = seen_by_tile(m, i);
-      if (j + W < ld)
-        tile<MR, 2, false, true>(s + i * BLOCK, BLOCK, y + j, ldy, c + i * ld + j, ld, k);
-      else
-        tile<MR, 1, false, true>(s + i * BLOCK, BLOCK, y + j, ldy, c + i * ld + j, ld, k);
-    }
+  for (; columns - j > (NV - 1) * W; j += NV * W) tile<R, NV, across, add>(a, lda, b + j, ldb, c + j, ldc, k);
+  int64_t left = blocks_of(columns - j, W);
+  if (left == 1) tile<R, 1, across, add>(a, lda, b + j, ldb, c + j, ldc, k);
+#if PAN_LEVEL >= 2
+  if (left == 2) tile<R, 2, across, add>(a, lda, b + j, ldb, c + j, ldc, k);
+  if (left == 3) tile<R, 3, across, add>(a, lda, b + j, ldb, c + j, ldc, k);
+#endif
+}
+template <bool across, bool add, typename B>
+static void strip_product(int rows, const float *a, int64_t lda, const B *b, int64_t ldb, float *c, int64_t ldc, int64_t columns, int64_t k) {
+  if (rows == MR)
+    tiles<MR, across, add>(a, lda, b, ldb, c, ldc, columns, k);
+  else
+    tiles<SR, across, add>(a, lda, b, ldb, c, ldc, columns, k);
+}
+
+// c[64 rows, ld] += s[64, 64] y[64, ld], s being zero where the mask is.
+static void add_key_sum(const Mask &m, const float *s, const float *y, int64_t ld, float *c) {
+  for (int64_t i = 0, rows; i < m.rows; i += rows) {
+    rows = strip_rows(m.rows - i);
+    strip_product<false, true>(int(rows), s + i * BLOCK, BLOCK, y, ld, c + i * ld, ld, ld, seen_by_strip(m, i, rows));
+  }
 }
 
 // c[64 keys, ld] += s[64, 64]^T x[64, ld], s being zero where the mask is.
 static void add_row_sum(const Mask &m, const float *s, const float *x, int64_t ld, float *c) {
-  for (int64_t j = 0; j < ld; j += 2 * W)
-    for (int64_t i = 0; i < m.keys; i += MR) {
-      int64_t p = first_seer(m, i), k = m.rows - p;
-      if (k <= 0) break;
-      if (j + W < ld)
-        tile<MR, 2, true, true>(s + p * BLOCK + i, BLOCK, x + p * ld + j, ld, c + i * ld + j, ld, k);
-      else
-        tile<MR, 1, true, true>(s + p * BLOCK + i, BLOCK, x + p * ld + j, ld, c + i * ld + j, ld, k);
-    }
+  for (int64_t i = 0, keys; i < m.keys; i += keys) {
+    keys = strip_rows(m.keys - i);
+    int64_t p = first_seer(m, i), k = m.rows - p;
+    if (k <= 0) break;
+    strip_product<true, true>(int(keys), s + p * BLOCK + i, BLOCK, x + p * ld, ld, c + i * ld, ld, ld, k);
+  }
+}
+
+// ---- exponentials ------------------------------------------------------------------------------------------------------
+
+static constexpr float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
+
+// 2^x for x <= 127, to about one unit in the last place: vexp() of simd.h with x = k + r and its polynomial in r ln 2.
+// Results below the smallest normal number are 0; NaN stays.
+PAN_INLINE VF vexp2(VF argument) {
+  const VF lowest = vset(-126.f), magic = vset(12582912.f);  // 1.5 * 2^23: adding it rounds to an integer
+#if PAN_LEVEL >= 2
+  VF x = argument;  // whatever comes of an x below the lowest is masked out
+#else
+  VF x = vmin(vset(127.f), vmax(lowest, argument));
+#endif
+  VF shifted = x + magic;
+  VF k = shifted - magic;
+  VF r = x - k;
+  VF p = vset(1.53210716e-4f);
+  p = vfma(p, r, vset(1.33902185e-3f));
+  p = vfma(p, r, vset(9.61852668e-3f));
+  p = vfma(p, r, vset(5.55036239e-2f));
+  p = vfma(p, r, vset(2.40226478e-1f));
+  p = vfma(p, r, vset(6.93147181e-1f));
+  p = vfma(p, r, vset(1.f));
+#if PAN_LEVEL >= 2
+  return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(argument, lowest, _CMP_NLT_UQ), p, k);
+#else
+  VI n = (VI)shifted - (VI)magic;  // k as an integer
+  VF y = p * (VF)((n + 127) << 23);
+  return (VF)((VI)y & ~(VI)(argument < lowest));
+#endif
 }
 
 // ---- copying and packing -----------------------------------------------------------------------------------------------
@@ -173,13 +205,20 @@ template <typename T> PAN_INLINE void load_row(const T *x, int64_t d, float fact
   for (int64_t j = 0; j < ld; j += W) vstore(y + j, vload_n(x + j, d - j) * vset(factor));
 }
 
-// The stacked rows row0 .. of x, times factor, as f32 [64, ld]; rows beyond the last are zero up to a whole tile.
+// The stacked rows row0 .. of x, times factor, as f32 [64, ld]; the rows beyond the last that a tile may touch are zero.
 template <typename T> static void load_rows(const Head &h, const T *x, int64_t row0, int64_t d, float factor, float *y, int64_t ld) {
   int64_t n = min64(BLOCK, h.rows - row0);
   RowAt at = row_at(h, row0, d);
   for (int64_t i = 0; i < n; i++, at.next(h, d)) load_row(x + at.element, d, factor, y + i * ld, ld);
-  for (int64_t i = n; i < blocks_of(n, MR) * MR; i++)
+  for (int64_t i = n; i < min64(BLOCK, n + SR); i++)
     for (int64_t j = 0; j < ld; j += W) vstore(y + i * ld + j, vzero());
+}
+
+// Asks for the stacked rows row0 .. of x, which lie in pieces too short for a hardware prefetcher to follow.
+template <typename T> static void fetch_rows(const Head &h, const T *x, int64_t row0, int64_t d) {
+  RowAt at = row_at(h, row0, d);
+  for (int64_t i = 0; i < min64(BLOCK, h.rows - row0); i++, at.next(h, d))
+    for (int64_t j = 0; j < d; j += 64 / int64_t(sizeof(T))) __builtin_prefetch(x + at.element + j, 0, 2);
 }
 
 // The keys key0 .. of x as f32 [64, ld]; missing keys are zero.
@@ -189,20 +228,30 @@ template <typename T> static void load_keys(const Head &h, const T *x, int64_t k
   for (int64_t j = n * ld; j < BLOCK * ld; j += W) vstore(y + j, vzero());
 }
 
+// The elements of the lower (upper) halves of a and b in turn.
+PAN_INLINE VF interleave_lower(VF a, VF b) {
+#if PAN_LEVEL >= 2
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+#else
+  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+#endif
+}
+PAN_INLINE VF interleave_upper(VF a, VF b) {
+#if PAN_LEVEL >= 2
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+#else
+  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#endif
+}
+
 // Transposes W vectors: log2(W) times, vector i and vector i + W/2 are interleaved into the vectors 2i and 2i + 1.
 PAN_INLINE void transpose(VF *v) {
   VF t[W];
   for (int step = 1; step < W; step *= 2) {
 #pragma GCC unroll 16
     for (int i = 0; i < W / 2; i++) {
-      VF a = v[i], b = v[i + W / 2];
-#if PAN_LEVEL >= 2
-      t[2 * i] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-      t[2 * i + 1] = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-#else
-      t[2 * i] = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-      t[2 * i + 1] = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#endif
+      t[2 * i] = interleave_lower(v[i], v[i + W / 2]);
+      t[2 * i + 1] = interleave_upper(v[i], v[i + W / 2]);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < W; i++) v[i] = t[i];

@@ -26,6 +26,12 @@ final class LayerCases {
                     attention(cases, type, heads, sequences);
                 }
             }
+            // Enough rows for the gradient to be cut into ranges, enough keys for the most runs, and sequences like those of a batch.
+            attention(cases, type, new Heads(12, 1, 16), new Sequences("two ranges", 0, 190, 0, 190));
+            attention(cases, type, new Heads(24, 2, 16), new Sequences("ranges of a cached prompt beside a short one", 3, 150, 2, 291, 153, 20, 293, 20));
+            attention(cases, type, new Heads(8, 2, 64), new Sequences("decoding farther", 0, 1, 0, 2500));
+            attention(cases, type, new Heads(8, 2, 128), new Sequences("decoding three tokens", 0, 3, 0, 300, 3, 2, 300, 129));
+            attention(cases, type, new Heads(6, 2, 64), new Sequences("batch", 0, 96, 0, 96, 96, 96, 96, 96, 192, 96, 192, 96, 288, 96, 288, 96));
             for (int n : new int[] {0, 1, 17, 64, 127, 1000, 5003}) {
                 swiGlu(cases, type, n);
             }
