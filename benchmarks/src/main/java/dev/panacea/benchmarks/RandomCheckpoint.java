@@ -49,6 +49,11 @@ public final class RandomCheckpoint implements Checkpoint {
                 new RopeConfig(500000, Optional.of(new RopeConfig.Llama3Scaling(32, 1, 4, 8192))));
     }
 
+    /** The shape of Llama 3 8B. */
+    public static LlamaConfig llama8b() {
+        return new LlamaConfig(128256, 4096, 14336, 32, 32, 8, 128, 8192, 1e-5f, false, new RopeConfig(500000, Optional.empty()));
+    }
+
     @Override
     public LlamaConfig config() {
         return config;

@@ -25,7 +25,7 @@ public final class WeightLoader implements AutoCloseable {
     private final Kernels kernels;
     private final Checkpoint checkpoint;
     private final List<DeviceMemory> owned = new ArrayList<>();
-    private final float[] floats = new float[CHUNK];
+    private float[] floats = new float[CHUNK];
     private final DeviceMemory staging;
     private long bytes;
     private DeviceBuffer nf4Levels;
@@ -145,6 +145,7 @@ public final class WeightLoader implements AutoCloseable {
     /** Frees the staging memory; the weights stay. */
     public void finish() {
         staging.close();
+        floats = new float[0];
     }
 
     /** Bytes of all tensors brought so far. */
