@@ -51,9 +51,8 @@ public final class LlamaModel implements AutoCloseable {
         this.config = config;
         this.options = options;
         this.weights = weights;
-        DType type = options.activations();
-        this.embedding = weights.dense("model.embed_tokens.weight", type);
-        this.head = config.tieWordEmbeddings() ? embedding : weights.dense("lm_head.weight", type);
+        this.embedding = table("model.embed_tokens.weight");
+        this.head = config.tieWordEmbeddings() ? embedding : table("lm_head.weight");
         this.finalNorm = weights.values("model.norm.weight", DType.F32);
         List<LlamaLayer> all = new ArrayList<>();
         for (int i = 0; i < config.numHiddenLayers(); i++) {
@@ -65,9 +64,11 @@ public final class LlamaModel implements AutoCloseable {
     }
 
     /**
-     * Brings a checkpoint to the device.
+     * Brings a checkpoint to the device, after which it may be closed; but with {@link Quantization#KEEP} the model reads the mapped file for
+     * as long as it is used, so close it after the model, and from no other thread while the model computes. A model whose checkpoint has been
+     * closed throws {@link IllegalStateException}.
      *
-     * @throws PanaceaException if it lacks a tensor, or memory does not suffice; nothing stays allocated then
+     * @throws PanaceaException if it lacks a tensor, one holds values that are not finite, or memory does not suffice; nothing stays allocated then
      */
     public static LlamaModel load(Kernels kernels, Checkpoint checkpoint, LoadOptions options) {
         WeightLoader weights = new WeightLoader(kernels, checkpoint);
@@ -91,6 +92,11 @@ public final class LlamaModel implements AutoCloseable {
                 linear(p + "mlp.up_proj"), linear(p + "mlp.down_proj"));
     }
 
+    /** Embedding and head are quantized only where the file holds them so. */
+    private Weight table(String name) {
+        return options.quantization() == Quantization.KEEP ? weights.kept(name, options.activations()) : weights.dense(name, options.activations());
+    }
+
     private Linear linear(String name) {
         return new Linear(name, switch (options.quantization()) {
             case NONE -> weights.dense(name + ".weight", options.activations());
@@ -111,9 +117,14 @@ public final class LlamaModel implements AutoCloseable {
         return kernels;
     }
 
-    /** Bytes of all weights on the device. */
+    /** Bytes of all weights, those in the mapped file included. */
     public long weightBytes() {
-        return weights.bytes();
+        return weights.bytes() + weights.mappedBytes();
+    }
+
+    /** Bytes of the weights that are used where they are, in the mapped file: memory that the system may take back and read again. */
+    public long mappedWeightBytes() {
+        return weights.mappedBytes();
     }
 
     /** Most bytes of activations, gradients and temporaries that a step has needed so far. */

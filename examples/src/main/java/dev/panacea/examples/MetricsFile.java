@@ -31,8 +31,9 @@ final class MetricsFile {
                 .put("origin", run.model().origin())
                 .put("description", run.model().description())
                 .put("weight_bytes", run.model().weightBytes())
+                .put("mapped_weight_bytes", run.model().mappedBytes())
                 .put("adapter_parameters", run.adapterParameters());
-        settings(root.putObject("settings"), run.settings());
+        settings(root.putObject("settings"), run);
         root.putObject("data")
                 .put("source", run.data().source())
                 .put("held_out_source", run.data().heldOutSource())
@@ -61,13 +62,14 @@ final class MetricsFile {
         }
     }
 
-    private static void settings(ObjectNode node, FinetuneSettings s) {
+    private static void settings(ObjectNode node, RunRecord run) {
+        FinetuneSettings s = run.settings();
         SftConfig t = s.training();
         node.put("model", s.model().orElse("default"))
                 .put("data", s.data().map(Object::toString).orElse("bundled"))
                 .put("eval_data", s.evalData().map(Object::toString).orElse("held-out tenth"))
                 .put("output", s.output().toString())
-                .put("quantization", s.quantization().name().toLowerCase(Locale.ROOT))
+                .put("quantization", run.model().quantization().name().toLowerCase(Locale.ROOT))
                 .put("rank", s.lora().r())
                 .put("alpha", s.lora().loraAlpha());
         s.lora().targetModules().forEach(node.putArray("target_modules")::add);

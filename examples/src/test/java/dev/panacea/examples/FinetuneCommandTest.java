@@ -25,7 +25,7 @@ class FinetuneCommandTest {
         "--alpha | NaN | a number from 1.0e-6 to 1000000 is needed",
         "--target-modules | q_proj,foo | \"foo\" is not a linear layer of a Llama",
         "--target-modules | q_proj, | \"\" is not a linear layer of a Llama",
-        "--quantization | int8 | nf4 or none is needed",
+        "--quantization | int8 | keep, nf4 or none is needed",
         "--device | cuda | GPUs are not supported in this version; use cpu",
         "--device | tpu | cpu is needed",
         "--epochs | 0 | a number from 1.0e-6 to 10000 is needed",

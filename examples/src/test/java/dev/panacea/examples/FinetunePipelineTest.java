@@ -37,8 +37,10 @@ class FinetunePipelineTest {
     }
 
     private Run train(Path output, String... more) {
-        return Run.of(Stream.concat(Stream.of("--model", model.toString(), "--data", data.toString(), "--output", output.toString(), "--learning-rate",
-                "0.02", "--rank", "4", "--answers", "2", "--answer-tokens", "12"), Arrays.stream(more)).toArray(String[]::new));
+        Stream<String> common = Stream.of("--data", data.toString(), "--output", output.toString(), "--learning-rate", "0.02", "--rank", "4", "--answers", "2", "--answer-tokens",
+                "12");
+        Stream<String> base = List.of(more).contains("--model") ? Stream.empty() : Stream.of("--model", model.toString());
+        return Run.of(Stream.of(common, base, Arrays.stream(more)).flatMap(s -> s).toArray(String[]::new));
     }
 
     @Test
@@ -76,6 +78,29 @@ class FinetunePipelineTest {
         assertThat(chat.err()).isEmpty();
         assertThat(chat.exitCode()).isZero();
         assertThat(chat.out()).contains(model.toString());
+    }
+
+    @Test
+    void aGgufModelIsTrainedOnTheWeightsOfItsFile() throws IOException {
+        Path gguf = TinyGguf.write(folder.resolve("tiny.gguf"));
+        Path output = folder.resolve("out");
+        Run run = train(output, "--model", gguf.toString(), "--epochs", "4");
+        assertThat(run.err()).isEmpty();
+        assertThat(run.exitCode()).isZero();
+        assertThat(run.out()).contains("Taking the weights as the file holds them", " kB mapped, ").doesNotContain("NF4", "uantiz", "as loaded");
+        assertThat(run.out().split("Held-out loss")).as("once before and once after").hasSize(3);
+        JsonNode metrics = new JsonMapper().readTree(output.resolve("metrics.json").toFile());
+        assertThat(metrics.at("/settings/quantization").asText()).isEqualTo("keep");
+        assertThat(metrics.at("/evaluation/as_loaded")).isEqualTo(metrics.at("/evaluation/before"));
+        assertThat(metrics.at("/evaluation/after/loss").asDouble()).isLessThan(metrics.at("/evaluation/before/loss").asDouble() - 1);
+        assertThat(metrics.at("/model/mapped_weight_bytes").asLong()).isPositive().isLessThan(metrics.at("/model/weight_bytes").asLong());
+
+        Run chat = Run.of("--chat", "What is this?", "--output", output.toString(), "--answer-tokens", "10");
+        assertThat(chat.err()).isEmpty();
+        assertThat(chat.exitCode()).isZero();
+
+        Run nf4 = train(folder.resolve("nf4"), "--model", gguf.toString(), "--max-steps", "1", "--quantization", "nf4");
+        assertThat(nf4.out()).contains("So quantization to 4 bits costs");
     }
 
     @Test

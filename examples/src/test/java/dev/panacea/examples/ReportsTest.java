@@ -39,12 +39,16 @@ class ReportsTest {
     }
 
     private static RunRecord run(List<StepReport> steps, double after, OptionalDouble bleu, OptionalLong memory, String text) {
+        return run(steps, after, bleu, memory, new RunRecord.Model(text, "local path", "m.gguf (GGUF Q4_1, 98 MB)", Quantization.NF4, 112_000_000, 0), text);
+    }
+
+    private static RunRecord run(List<StepReport> steps, double after, OptionalDouble bleu, OptionalLong memory, RunRecord.Model model, String text) {
         FinetuneSettings settings = new FinetuneSettings(Optional.empty(), Optional.of(Path.of("rows.csv")), Optional.empty(), new OutputFolder(Path.of("out")),
-                new LoraConfig(8, 16, List.of("q_proj", "v_proj"), false), Quantization.NF4, SftConfig.builder().maxSteps(steps.size()).build(), 16, 128);
+                new LoraConfig(8, 16, List.of("q_proj", "v_proj"), false), Optional.empty(), SftConfig.builder().maxSteps(steps.size()).build(), 16, 128);
         Map<String, Duration> phases = new LinkedHashMap<>();
         phases.put("find_model", Duration.ofMillis(1500));
         phases.put("train", Duration.ofSeconds(90));
-        return new RunRecord(Instant.parse("2026-01-02T03:04:05Z"), settings, new RunRecord.Model(text, "local path", "m.gguf (GGUF Q4_1, 98 MB)", 112_000_000),
+        return new RunRecord(Instant.parse("2026-01-02T03:04:05Z"), settings, model,
                 new RunRecord.Data("rows.csv", "a tenth of rows.csv", 90, 10, 0.6), 1234, new RunRecord.Score(new HeldOutLoss(3.174, 4000), bleu),
                 new RunRecord.Score(new HeldOutLoss(3.383, 4000), bleu), new RunRecord.Score(new HeldOutLoss(after, 4000), bleu),
                 new TrainingResult(steps, 12_000, Duration.ofSeconds(30), PLAN, OptionalLong.of(700_000_000)), List.of(new RunRecord.Sample(text, text, text, text)), memory, phases,
@@ -106,6 +110,17 @@ class ReportsTest {
         String html = ReportFile.html(ordinary("tiny"));
         assertThat(html).contains("Fine-tuning of tiny", "2 January 2026, 03:04 UTC", "3.174", "3.383", "2.900", "4.25", "1.1 GB", "cpu AVX2, 2 threads", "q_proj, v_proj",
                 "cost +0.209 in loss; training changed it by -0.483", "prefers-color-scheme: dark", "<svg", "planned 710 MB, measured 700 MB; one step 430 MB, without gradient checkpointing", "12,000 at 400 per second");
+    }
+
+    @Test
+    void weightsThatAreKeptHaveNothingToCompareWith() throws IOException {
+        RunRecord.Model model = new RunRecord.Model("tiny", "local path", "m.gguf (GGUF Q4_1, 98 MB)", Quantization.KEEP, 98_140_000, 98_000_000);
+        RunRecord kept = run(List.of(step(1, 1, 3)), 2.9, OptionalDouble.of(4.25), OptionalLong.empty(), model, "tiny");
+        assertThat(ReportFile.html(kept)).contains("98 MB mapped, 140 kB in memory, as the file holds them", "Before training").doesNotContain("NF4", "Quantiz", "as loaded");
+        JsonNode m = new JsonMapper().readTree(MetricsFile.json(kept));
+        assertThat(m.at("/settings/quantization").asText()).isEqualTo("keep");
+        assertThat(m.at("/model/weight_bytes").asLong()).isEqualTo(98_140_000);
+        assertThat(m.at("/model/mapped_weight_bytes").asLong()).isEqualTo(98_000_000);
     }
 
     @Test
