@@ -6,7 +6,7 @@ import dev.panacea.data.Targets;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaModel;
-import dev.panacea.optim.AdamW;
+import dev.panacea.optim.Optimizer;
 import dev.panacea.optim.TrainableParameters;
 import java.util.List;
 
@@ -17,11 +17,11 @@ import java.util.List;
 public final class OptimizerStep {
     private final LlamaModel model;
     private final TrainableParameters parameters;
-    private final AdamW optimizer;
+    private final Optimizer optimizer;
     private final double maxGradNorm;
 
     /** @param maxGradNorm 0 for no clipping */
-    public OptimizerStep(LlamaModel model, TrainableParameters parameters, AdamW optimizer, double maxGradNorm) {
+    public OptimizerStep(LlamaModel model, TrainableParameters parameters, Optimizer optimizer, double maxGradNorm) {
         this.model = model;
         this.parameters = parameters;
         this.optimizer = optimizer;

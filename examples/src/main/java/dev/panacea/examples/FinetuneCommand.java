@@ -3,6 +3,7 @@ package dev.panacea.examples;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraConfig;
+import dev.panacea.optim.OptimizerType;
 import dev.panacea.train.SftConfig;
 import java.io.File;
 import java.io.PrintWriter;
@@ -132,6 +133,10 @@ public final class FinetuneCommand implements Callable<Integer> {
         @Option(names = "--gradient-accumulation-steps", paramLabel = "N", defaultValue = "1", description = "Batches per optimizer step (default: ${DEFAULT-VALUE}).")
         private String accumulation;
 
+        @Option(names = "--optim", paramLabel = "NAME", defaultValue = "adamw_torch",
+                description = "adamw_torch, or adamw_8bit: moments in 8 bits as bitsandbytes has them (default: ${DEFAULT-VALUE}).")
+        private String optim;
+
         @Option(names = "--seed", paramLabel = "N", defaultValue = "42", description = "Same seed, same machine: same result (default: ${DEFAULT-VALUE}).")
         private String seed;
     }
@@ -220,6 +225,7 @@ public final class FinetuneCommand implements Callable<Integer> {
                 .perDeviceTrainBatchSize(whole("--batch-size", training.batchSize, 1, 4096))
                 .gradientAccumulationSteps(whole("--gradient-accumulation-steps", training.accumulation, 1, 4096))
                 .maxSeqLength(whole("--max-seq-length", data.maxSeqLength, 8, 1 << 20))
+                .optim(optim())
                 .seed(seed())
                 .build();
         LoraConfig lora = new LoraConfig(whole("--rank", adapter.rank, 1, 1 << 16), real("--alpha", adapter.alpha, 1e-6, 1e6), targetModules(), false);
@@ -254,6 +260,11 @@ public final class FinetuneCommand implements Callable<Integer> {
     }
 
     // ---- one check per kind of value ---------------------------------------------------------------------------------
+
+    private OptimizerType optim() {
+        return Arrays.stream(OptimizerType.values()).filter(t -> t.name().equalsIgnoreCase(training.optim)).findFirst()
+                .orElseThrow(() -> wrong("--optim", "\"" + training.optim + "\"", "adamw_torch or adamw_8bit is needed"));
+    }
 
     private Optional<String> modelName() {
         if (model.model != null && model.model.isBlank()) {
