@@ -13,9 +13,12 @@ namespace PAN_TIER {
 
 #include "simd.h"
 
-// Linear layers and 4-bit weights.
+// Weights, and linear layers.
 #include "quant4.inc.h"
+#include "ggml.inc.h"
+#include "weight.inc.h"
 #include "pack.inc.h"
+#include "pack_ggml.inc.h"
 #include "gemm.inc.h"
 #include "gemv.inc.h"
 #include "linear.inc.h"
@@ -30,6 +33,7 @@ namespace PAN_TIER {
 #include "swiglu.inc.h"
 #include "loss.inc.h"
 #include "adamw.inc.h"
+#include "probe.inc.h"
 
 #define PAN_STRING_(x) #x
 #define PAN_STRING(x) PAN_STRING_(x)

@@ -2,17 +2,31 @@ package dev.panacea.benchmarks;
 
 import dev.panacea.io.Checkpoint;
 import dev.panacea.kernels.PanaceaException;
+import dev.panacea.kernels.Q4Weight;
+import dev.panacea.kernels.QuantType;
 import dev.panacea.llama.LlamaConfig;
 import dev.panacea.llama.RopeConfig;
+import dev.panacea.quant.DoubleQuantization;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.SplittableRandom;
 
-/** A model of a given shape with random weights: its speed is that of the real one. */
+/**
+ * A model of a given shape with random weights: its speed is that of the real one. Linear layers are there in NF4 too, as parts of one piece of random
+ * bytes, so that a large model costs no time for quantization and no memory beyond its own.
+ */
 public final class RandomCheckpoint implements Checkpoint {
+    private static final int BLOCK = 64;
+
     private final LlamaConfig config;
     private final Map<String, long[]> shapes = new LinkedHashMap<>();
+    private final Arena arena = Arena.ofShared();
+    private MemorySegment codes = MemorySegment.NULL;
 
     public RandomCheckpoint(LlamaConfig config) {
         this.config = config;
@@ -38,6 +52,21 @@ public final class RandomCheckpoint implements Checkpoint {
         }
     }
 
+    /**
+     * A shape by its short name.
+     *
+     * @param name {@code 135m} (SmolLM2), {@code 1b} (Llama 3.2), {@code 8b} (Llama 3), or {@code tiny}, for tests
+     */
+    public static LlamaConfig named(String name) {
+        return switch (name) {
+            case "135m" -> smolLm2();
+            case "1b" -> llama1b();
+            case "8b" -> llama8b();
+            case "tiny" -> new LlamaConfig(512, 64, 128, 2, 4, 2, 16, 2048, 1e-5f, true, new RopeConfig(10000, Optional.empty()));
+            default -> throw new IllegalArgumentException("no shape " + name + "; there are 135m, 1b, 8b and tiny");
+        };
+    }
+
     /** The shape of SmolLM2-135M. */
     public static LlamaConfig smolLm2() {
         return new LlamaConfig(49152, 576, 1536, 30, 9, 3, 64, 8192, 1e-5f, true, new RopeConfig(100000, Optional.empty()));
@@ -47,6 +76,11 @@ public final class RandomCheckpoint implements Checkpoint {
     public static LlamaConfig llama1b() {
         return new LlamaConfig(128256, 2048, 8192, 16, 32, 8, 64, 131072, 1e-5f, true,
                 new RopeConfig(500000, Optional.of(new RopeConfig.Llama3Scaling(32, 1, 4, 8192))));
+    }
+
+    /** The shape of Llama 3 8B. */
+    public static LlamaConfig llama8b() {
+        return new LlamaConfig(128256, 4096, 14336, 32, 32, 8, 128, 8192, 1e-5f, false, new RopeConfig(500000, Optional.empty()));
     }
 
     @Override
@@ -90,11 +124,40 @@ public final class RandomCheckpoint implements Checkpoint {
         }
     }
 
+    /** Random codes with scales of some hundredths; the segments live as long as this checkpoint. */
     @Override
     public Optional<Stored4Bit> stored4Bit(String name) {
-        return Optional.empty();
+        long[] shape = shape(name);
+        if (shape.length != 2 || !name.contains(".layers.")) {
+            return Optional.empty();
+        }
+        long elements = shape[0] * shape[1];
+        long scales = Math.ceilDiv(elements, (long) BLOCK);
+        MemorySegment nestedScales = arena.allocate(ValueLayout.JAVA_FLOAT, Math.ceilDiv(scales, (long) Q4Weight.NESTED_BLOCK));
+        for (long i = 0; i < nestedScales.byteSize() / 4; i++) {
+            nestedScales.setAtIndex(ValueLayout.JAVA_FLOAT, i, 0.02f);
+        }
+        MemorySegment levels = arena.allocateFrom(ValueLayout.JAVA_FLOAT, DoubleQuantization.levels());
+        return Optional.of(new Stored4Bit(QuantType.NF4, BLOCK, codes().asSlice(0, Math.ceilDiv(elements, 2L)), codes().asSlice(0, scales),
+                Optional.of(new Stored4Bit.Nested(levels, nestedScales, 0.05f))));
+    }
+
+    /** As many random bytes as the codes of the largest layer. */
+    private MemorySegment codes() {
+        if (codes.byteSize() == 0) {
+            long largest = shapes.entrySet().stream().filter(e -> e.getKey().contains(".layers.") && e.getValue().length == 2).mapToLong(e -> e.getValue()[0] * e.getValue()[1])
+                    .max().orElseThrow();
+            codes = arena.allocate(Math.ceilDiv(largest, 2L) + 8);
+            SplittableRandom random = new SplittableRandom(7);
+            for (long at = 0; at + 8 <= codes.byteSize(); at += 8) {
+                codes.set(ValueLayout.JAVA_LONG_UNALIGNED, at, random.nextLong());
+            }
+        }
+        return codes;
     }
 
     @Override
-    public void close() {}
+    public void close() {
+        arena.close();
+    }
 }

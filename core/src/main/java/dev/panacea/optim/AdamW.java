@@ -36,6 +36,11 @@ public final class AdamW implements Optimizer {
     }
 
     @Override
+    public long byteSize() {
+        return first.byteSize() + second.byteSize();
+    }
+
+    @Override
     public void close() {
         first.close();
         second.close();

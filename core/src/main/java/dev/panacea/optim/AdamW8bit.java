@@ -102,6 +102,11 @@ public final class AdamW8bit implements Optimizer {
     }
 
     @Override
+    public long byteSize() {
+        return memory.byteSize();
+    }
+
+    @Override
     public void close() {
         memory.close();
     }

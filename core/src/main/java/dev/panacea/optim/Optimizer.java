@@ -9,6 +9,9 @@ public interface Optimizer extends AutoCloseable {
      */
     void step(double learningRate, double gradScale);
 
+    /** Bytes of the moments. */
+    long byteSize();
+
     @Override
     void close();
 }

@@ -106,6 +106,17 @@ public final class CpuKernels implements Kernels {
     }
 
     @Override
+    public long scratchBytes() {
+        calls.lock();
+        try {
+            ensureOpen();
+            return PanaceaCpu.pan_scratch_bytes(context);
+        } finally {
+            calls.unlock();
+        }
+    }
+
+    @Override
     public void upload(MemorySegment source, DeviceBuffer destination) {
         Checks.hostBytes(source, destination);
         copyBytes(source, out("destination", destination), destination.byteSize());
@@ -331,13 +342,20 @@ public final class CpuKernels implements Kernels {
     @Override
     public double sumOfSquares(DeviceBuffer x, long n) {
         Checks.activation("x", x, elements(n));
-        calls.lock();
-        try {
-            run(() -> PanaceaCpu.pan_sum_of_squares(context, in("x", x), type(x), n, sum));
-            return sum.get(ValueLayout.JAVA_DOUBLE, 0);
-        } finally {
-            calls.unlock();
-        }
+        return withDouble(() -> PanaceaCpu.pan_sum_of_squares(context, in("x", x), type(x), n, sum));
+    }
+
+    // ---- probes ------------------------------------------------------------------------------------------------------
+
+    /** Multiply-adds in registers, about {@code rounds} million operations on each thread; the number of operations done. */
+    double probeArithmetic(DType type, long rounds) {
+        int code = type == DType.BF16 ? PanaceaCpu.PAN_BF16() : PanaceaCpu.PAN_F32();
+        return withDouble(() -> PanaceaCpu.pan_probe_arithmetic(context, code, rounds, sum));
+    }
+
+    /** Reads all of a buffer, a multiple of 64 bytes; a number that depends on every byte of it. */
+    double probeRead(DeviceBuffer b) {
+        return withDouble(() -> PanaceaCpu.pan_probe_read(context, in("memory", b), b.byteSize(), sum));
     }
 
     @Override
@@ -368,6 +386,17 @@ public final class CpuKernels implements Kernels {
         } finally {
             // The struct of a weight has addresses only; the call refers to the weight, and so keeps its memory from being collected.
             Reference.reachabilityFence(call);
+            calls.unlock();
+        }
+    }
+
+    /** A call that leaves its result in {@link #sum}. */
+    private double withDouble(IntSupplier call) {
+        calls.lock();
+        try {
+            run(call);
+            return sum.get(ValueLayout.JAVA_DOUBLE, 0);
+        } finally {
             calls.unlock();
         }
     }
