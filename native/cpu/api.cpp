@@ -62,14 +62,30 @@ bool indices(const int32_t *index, int64_t count, int64_t limit, const char *fun
   return true;
 }
 
+bool pairs_fit(const pan_weight *w, const char *function) {
+  if (!argument(w->format != PAN_Q4, function, "a weight in PAN_Q4 (2) has its rows in order; pair_dim must be 0")) return false;
+  if (w->pair_dim > 0 && w->pair_dim % 2 == 0 && w->rows % w->pair_dim == 0) return true;
+  fail(PAN_ERROR_ARGUMENT, "%s: the weight's pair_dim is %d; it must be 0, or positive, even and a divisor of the rows, of which there are %lld", function,
+       w->pair_dim, (long long)w->rows);
+  return false;
+}
+
 bool weight(const pan_weight *w, const char *function) {
   if (!argument(w != nullptr, function, "the weight is NULL")) return false;
-  if (w->format != PAN_F32 && w->format != PAN_BF16 && w->format != PAN_Q4) {
-    fail(PAN_ERROR_ARGUMENT, "%s: the weight's format is %d; it must be PAN_F32 (0), PAN_BF16 (1) or PAN_Q4 (2)", function, w->format);
+  if (!(w->format >= PAN_F32 && w->format <= PAN_F16) && !(w->format >= PAN_Q4_0 && w->format <= PAN_Q6_K)) {
+    fail(PAN_ERROR_ARGUMENT, "%s: the weight's format is %d; it must be PAN_F32 (0), PAN_BF16 (1), PAN_Q4 (2), PAN_F16 (3), or PAN_Q4_0 (16) to PAN_Q6_K (23)",
+         function, w->format);
     return false;
   }
   if (!size(w->rows, 1, function, "the weight's rows") || !size(w->cols, 1, function, "the weight's cols")) return false;
   if (!area(w->rows, w->cols, function) || !argument(w->data != nullptr, function, "the weight's data is NULL")) return false;
+  if (w->pair_dim != 0 && !pairs_fit(w, function)) return false;
+  int64_t elements = w->format >= PAN_Q4_K ? 256 : w->format >= PAN_Q4_0 ? 32 : 1;
+  if (w->cols % elements != 0) {
+    fail(PAN_ERROR_ARGUMENT, "%s: the weight has %lld cols; in format %d they must be a multiple of %lld, the elements of a block", function,
+         (long long)w->cols, w->format, (long long)elements);
+    return false;
+  }
   if (w->format != PAN_Q4) return true;
   if (!size(w->block, 1, function, "the weight's block")) return false;
   if (!argument(w->levels != nullptr, function, "the weight's levels are NULL")) return false;
@@ -161,6 +177,12 @@ void pan_close(pan_context *ctx) {
 }
 
 int32_t pan_threads(const pan_context *ctx) { return ctx ? thread_count(ctx) : 0; }
+
+int64_t pan_scratch_bytes(const pan_context *ctx) {
+  if (!ctx) return 0;
+  Call call(ctx);
+  return scratch_bytes(ctx);
+}
 
 // ---- what the machine can do -------------------------------------------------------------------------------------------
 

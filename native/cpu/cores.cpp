@@ -112,13 +112,14 @@ Cpu detect() {
   if ((state & 6) != 6) return cpu;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return cpu;
   unsigned leaves = a;
+  bool vnni = c & bit_AVX512VNNI;  // every CPU with AVX512BF16 has it
   const unsigned avx2 = bit_AVX2 | bit_BMI2;
   const unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ | bit_AVX512CD;
   cpu.supported[PAN_TIER_AVX2] = (b & avx2) == avx2;
   cpu.supported[PAN_TIER_AVX512] = cpu.supported[PAN_TIER_AVX2] && (b & avx512) == avx512 && (state & 0xe0) == 0xe0;
   if (!cpu.supported[PAN_TIER_AVX512] || leaves < 1) return cpu;
   if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return cpu;
-  cpu.supported[PAN_TIER_AVX512BF16] = (a & bit_AVX512BF16) != 0;
+  cpu.supported[PAN_TIER_AVX512BF16] = vnni && (a & bit_AVX512BF16) != 0;
   return cpu;
 }
 

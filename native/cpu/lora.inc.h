@@ -180,7 +180,10 @@ static int32_t lora_linear(pan_context *ctx, const pan_weight *w, const float *a
                            int32_t type, int32_t accumulate) {
   if (m == 0) return 0;
   if (m <= kFewRows) {
-    dot_products_of(x, type, 0, m, w->cols, a, rank, s);
+    pan_weight down = {};
+    down.format = PAN_F32, down.rows = rank, down.cols = w->cols, down.data = a;
+    int32_t error = linear(ctx, &down, x, type, m, s, PAN_F32, 0);
+    if (error) return error;
     FewRows f = {};
     f.ctx = ctx, f.w = w, f.x = x, f.xtype = type, f.m = m, f.y = y, f.ytype = type, f.accumulate = accumulate;
     f.b = b, f.s = s, f.rank = rank, f.scale = scaling;

@@ -15,10 +15,10 @@
 //             1 f32, 2 bf16 or 8 codes, whose look-up, scaling by the absmax of the lane's row and rounding are vector
 //             operations over the columns of the panel. So the transposition is paid per word, not per weight.
 //   by rows (gradients, C = dY W): a step is a row of W; rows are decoded as they lie and cut into panels.
-// Weights that are not whole blocks of 32 in every row are decoded row by row into f32 first (rare shapes).
+// 4-bit weights that are not whole blocks of 32 in every row are decoded row by row into f32 first (rare shapes).
 //
-// Numerics: with bf16 activations the decoded 4-bit weights are rounded to bf16, as bitsandbytes dequantizes them, on
-// every tier; with f32 activations they stay f32.
+// Numerics: with bf16 activations all weights but F32 are rounded to bf16 in decoding, as bitsandbytes dequantizes its
+// codes, on every tier; with f32 activations they stay f32.
 
 constexpr int kNR = 2 * W;
 constexpr int64_t kStepBlock = 768;  // steps per block of the reduction: a multiple of 64, so that 4-bit blocks stay whole
@@ -199,6 +199,10 @@ PAN_INLINE void pack_4bit_rows(const pan_weight *w, const char *const *row, cons
   }
 }
 
+// F16 and ggml's blocks: pack_ggml.inc.h.
+template <bool kPairs, bool kRound>
+static void pack_ggml_rows(const pan_weight *w, const int64_t *start, int64_t count, uint32_t *out);
+
 // Steps of columns [n0, n0 + W) for the reduction range [k0, k0 + count). Columns beyond the matrix repeat its last one:
 // what they give is never stored.
 template <bool kPairs>
@@ -206,8 +210,7 @@ static void pack_by_columns(const pan_weight *w, bool round, int64_t n0, int64_t
   const char *row[W];
   int64_t start[W];
   for (int i = 0; i < W; i++) {
-    int64_t n = n0 + i < w->rows ? n0 + i : w->rows - 1;
-    start[i] = n * w->cols + k0;
+    start[i] = row_start(w, min64(n0 + i, w->rows - 1)) + k0;
   }
   const char *data = (const char *)w->data;
   if (w->format == PAN_F32) {
@@ -216,6 +219,9 @@ static void pack_by_columns(const pan_weight *w, bool round, int64_t n0, int64_t
   } else if (w->format == PAN_BF16) {
     for (int i = 0; i < W; i++) row[i] = data + start[i] * 2;
     pack_bf16_rows<kPairs>(row, count, out);
+  } else if (w->format == PAN_F16 || has_blocks(w->format)) {
+    if (round) pack_ggml_rows<kPairs, true>(w, start, count, out);
+    else pack_ggml_rows<kPairs, false>(w, start, count, out);
   } else if (w->cols % w->block == 0 && w->block % 32 == 0) {  // then k0 and count are multiples of 32, too
     for (int i = 0; i < W; i++) row[i] = data + start[i] / 2;
     if (round) pack_4bit_rows<kPairs>(w, row, start, count, true, out);
@@ -234,12 +240,19 @@ static void pack_by_columns(const pan_weight *w, bool round, int64_t n0, int64_t
 // ---- B by rows ---------------------------------------------------------------------------------------------------------
 
 // Columns [n, n + kNR) of rows k and k + 1 (the second for pairs only; NULL: zeros), all of which exist, as one step.
-template <bool kPairs, typename T>
+template <bool kPairs, bool kRound, typename T>
 PAN_INLINE void put_step(const T *row, const T *next, uint32_t *to) {
   for (int i = 0; i < kNR; i += W) {
     VF v = vload(row + i);
-    store_words(to + i, kPairs ? make_pairs(v, next ? vload(next + i) : vzero()) : (VU)v);
+    store_words(to + i, kPairs ? make_pairs(v, next ? vload(next + i) : vzero()) : kRound ? round_bf16((VU)v) : (VU)v);
   }
+}
+
+// The same for several panels, of rows that lie in data at elements `at` and, if there is a second, `next`.
+template <bool kPairs, bool kRound, typename T>
+PAN_INLINE void put_steps(const void *data, int64_t at, bool second, int64_t next, int panels, uint32_t *to, int64_t stride) {
+  const T *row = (const T *)data + at, *other = second ? (const T *)data + next : nullptr;
+  for (int p = 0; p < panels; p++, to += stride) put_step<kPairs, kRound>(row + p * kNR, other ? other + p * kNR : nullptr, to);
 }
 
 // Steps of `panels` panels from column n0 on, for rows [k0, k0 + count) of the weight; panel p begins at out + p * stride.
@@ -247,22 +260,22 @@ template <bool kPairs>
 static void pack_by_rows(const pan_weight *w, bool round, int64_t n0, int panels, int64_t k0, int64_t count, uint32_t *out, int64_t stride) {
   alignas(64) float values[2][kMaxPanels * kNR];
   int64_t cols = min64(w->cols - n0, panels * kNR);
-  bool direct = w->format != PAN_Q4 && cols == panels * kNR;
+  bool direct = w->format != PAN_Q4 && !has_blocks(w->format) && cols == panels * kNR;
   if (!direct) memset(values, 0, sizeof values);
+  if (kPairs) round = false;  // making a pair rounds
   for (int64_t k = 0; k < count; k += kPairs ? 2 : 1) {
     uint32_t *to = out + (kPairs ? k / 2 : k) * kNR;
     bool second = kPairs && k + 1 < count;
     if (direct) {
-      int64_t at = (k0 + k) * w->cols + n0;
-      const float *f = (const float *)w->data + at;
-      const bf16 *h = (const bf16 *)w->data + at;
-      for (int p = 0; p < panels; p++, to += stride)
-        if (w->format == PAN_F32) put_step<kPairs>(f + p * kNR, second ? f + w->cols + p * kNR : nullptr, to);
-        else put_step<kPairs>(h + p * kNR, second ? h + w->cols + p * kNR : nullptr, to);
+      int64_t at = row_start(w, k0 + k) + n0, next = second ? row_start(w, k0 + k + 1) + n0 : 0;
+      if (w->format == PAN_F32) put_steps<kPairs, false, float>(w->data, at, second, next, panels, to, stride);
+      else if (w->format == PAN_BF16) put_steps<kPairs, false, bf16>(w->data, at, second, next, panels, to, stride);
+      else if (round) put_steps<kPairs, true, half>(w->data, at, second, next, panels, to, stride);
+      else put_steps<kPairs, false, half>(w->data, at, second, next, panels, to, stride);
     } else {
       row_to_floats(w, k0 + k, n0, cols, values[0], round);
       if (second) row_to_floats(w, k0 + k + 1, n0, cols, values[1], round);
-      for (int p = 0; p < panels; p++, to += stride) put_step<kPairs>(values[0] + p * kNR, second ? values[1] + p * kNR : nullptr, to);
+      put_steps<kPairs, false, float>(values, 0, second, kMaxPanels * kNR, panels, to, stride);
     }
   }
 }

@@ -149,6 +149,12 @@ void *scratch(pan_context *ctx, int32_t worker, size_t bytes) {
   return block->memory;
 }
 
+int64_t scratch_bytes(const pan_context *ctx) {
+  int64_t sum = 0;
+  for (int32_t i = 0; i <= ctx->pool->threads; i++) sum += int64_t(ctx->pool->scratch[i].bytes);
+  return sum;
+}
+
 int32_t thread_count(const pan_context *ctx) { return ctx->pool->threads; }
 
 Pool *open_pool(int32_t threads) {

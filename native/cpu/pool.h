@@ -7,6 +7,8 @@ namespace pan {
 Pool *open_pool(int32_t threads);  // nullptr when there is no memory or no thread for it
 void close_pool(Pool *pool);
 
+int64_t scratch_bytes(const pan_context *ctx);  // that all workers hold now
+
 // Held for a whole call of the C interface: scratch memory and the job of the pool belong to one call at a time.
 struct Call {
   explicit Call(const pan_context *ctx);

@@ -1,5 +1,4 @@
-// quant4.inc.h: 4-bit weights (NF4 and FP4 of bitsandbytes): decoding, quantizing, and the two kernels that read a weight
-// of any format value by value: pan_dequantize and pan_gather_rows.
+// quant4.inc.h: 4-bit weights (NF4 and FP4 of bitsandbytes): decoding and quantizing.
 //
 // Layout. The matrix is flattened row-major; element 2j is the high nibble of byte j. Every `block` elements share one
 // absmax; blocks are counted along the flattened matrix, so that they run across row ends when cols % block != 0, and a
@@ -15,6 +14,18 @@
 
 // f32 bits rounded to the nearest bf16 (ties to even), still as f32 bits. Finite and infinite values only.
 PAN_INLINE VU round_bf16(VU v) { return (v + 0x7fffu + ((v >> 16) & 1u)) & 0xffff0000u; }
+
+template <typename From, typename To>
+static void convert(const From *x, int64_t n, To *y) {
+  int64_t i = 0;
+  for (; i + W <= n; i += W) vstore(y + i, vload(x + i));
+  if (i < n) vstore_n(y + i, vload_n(x + i, n - i), n - i);
+}
+
+static void load_floats(const void *x, int32_t type, int64_t at, int64_t count, float *out) {
+  if (type == PAN_BF16) convert((const bf16 *)x + at, count, out);
+  else memcpy(out, (const float *)x + at, (size_t)count * 4);
+}
 
 // ---- decoding ----------------------------------------------------------------------------------------------------------
 
@@ -125,7 +136,7 @@ PAN_INLINE float decode_one(const Levels &t, uint32_t code) {
 }
 
 // out[0 .. count) = the values of the flattened elements from `start` on, in f32, rounded to bf16 values if `round`.
-static void decode_range(const pan_weight *w, int64_t start, int64_t count, float *out, bool round) {
+static void decode_4bit(const pan_weight *w, int64_t start, int64_t count, float *out, bool round) {
   const uint8_t *data = (const uint8_t *)w->data;
   int64_t i = start, end = start + count;
   for (int64_t block = i / w->block; i < end; block++) {
@@ -147,80 +158,6 @@ static void decode_range(const pan_weight *w, int64_t start, int64_t count, floa
       i++;
     }
   }
-}
-
-template <typename From, typename To>
-static void convert(const From *x, int64_t n, To *y) {
-  int64_t i = 0;
-  for (; i + W <= n; i += W) vstore(y + i, vload(x + i));
-  if (i < n) vstore_n(y + i, vload_n(x + i, n - i), n - i);
-}
-
-// out[0 .. count) = w[row, col .. col+count) in f32; 4-bit values rounded to bf16 values if `round`.
-static void row_to_floats(const pan_weight *w, int64_t row, int64_t col, int64_t count, float *out, bool round) {
-  int64_t start = row * w->cols + col;
-  if (w->format == PAN_Q4) decode_range(w, start, count, out, round);
-  else if (w->format == PAN_BF16) convert((const bf16 *)w->data + start, count, out);
-  else memcpy(out, (const float *)w->data + start, (size_t)count * 4);
-}
-
-// y[at .. at+count) = w's flattened elements from `start` on, in `type`; through a buffer where formats differ.
-static void convert_range(const pan_weight *w, int64_t start, int64_t count, void *y, int64_t at, int32_t type) {
-  if (w->format == type) {
-    size_t size = type == PAN_F32 ? 4 : 2;
-    memcpy((char *)y + (size_t)at * size, (const char *)w->data + (size_t)start * size, (size_t)count * size);
-  } else if (type == PAN_F32) {
-    if (w->format == PAN_Q4) decode_range(w, start, count, (float *)y + at, false);
-    else convert((const bf16 *)w->data + start, count, (float *)y + at);
-  } else if (w->format == PAN_F32) {
-    convert((const float *)w->data + start, count, (bf16 *)y + at);
-  } else {
-    float buffer[512];
-    for (int64_t i = 0; i < count; i += 512) {
-      int64_t n = count - i < 512 ? count - i : 512;
-      decode_range(w, start + i, n, buffer, false);
-      convert(buffer, n, (bf16 *)y + at + i);
-    }
-  }
-}
-
-// ---- pan_dequantize, pan_gather_rows -------------------------------------------------------------------------------
-
-constexpr int64_t kConvertChunk = 1 << 15;  // elements per task; even, so that tasks share no byte of 4-bit codes
-
-struct Conversion {
-  const pan_weight *w;
-  const int32_t *index;
-  void *y;
-  int32_t type;
-  int64_t count, rows_per_task;
-};
-
-static void dequantize_task(void *arg, int64_t task, int32_t) {
-  const Conversion *c = (const Conversion *)arg;
-  int64_t start = task * kConvertChunk, n = c->count - start < kConvertChunk ? c->count - start : kConvertChunk;
-  convert_range(c->w, start, n, c->y, start, c->type);
-}
-
-static int32_t dequantize(pan_context *ctx, const pan_weight *w, void *y, int32_t type) {
-  Conversion c = {w, nullptr, y, type, w->rows * w->cols, 0};
-  parallel(ctx, (c.count + kConvertChunk - 1) / kConvertChunk, dequantize_task, &c);
-  return 0;
-}
-
-static void gather_task(void *arg, int64_t task, int32_t) {
-  const Conversion *c = (const Conversion *)arg;
-  int64_t cols = c->w->cols, first = task * c->rows_per_task, last = first + c->rows_per_task;
-  if (last > c->count) last = c->count;
-  for (int64_t i = first; i < last; i++) convert_range(c->w, c->index[i] * cols, cols, c->y, i * cols, c->type);
-}
-
-// The indices have been checked.
-static int32_t gather_rows(pan_context *ctx, const pan_weight *w, const int32_t *index, int64_t m, void *y, int32_t ytype) {
-  if (m == 0) return 0;
-  Conversion c = {w, index, y, ytype, m, 1 + kConvertChunk / (w->cols + 1)};
-  parallel(ctx, (m + c.rows_per_task - 1) / c.rows_per_task, gather_task, &c);
-  return 0;
 }
 
 // ---- pan_quantize4 ---------------------------------------------------------------------------------------------------
@@ -262,6 +199,7 @@ constexpr uint8_t kNf4Codes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
 constexpr uint8_t kFp4Codes[16] = {11, 10, 13, 12, 15, 14, 9, 0, 8, 1, 6, 7, 4, 5, 2, 3};
 constexpr Midpoints kNf4Midpoints = midpoints(kNf4Values), kFp4Midpoints = midpoints(kFp4Values);
 
+constexpr int64_t kConvertChunk = 1 << 15;  // elements per task; even, so that tasks share no byte of 4-bit codes
 constexpr int64_t kQuantBuffer = 256;  // elements coded at a time; even
 
 struct Quantization {
@@ -271,11 +209,6 @@ struct Quantization {
   uint8_t *packed;
   float *absmax;
 };
-
-static void load_floats(const void *x, int32_t type, int64_t at, int64_t count, float *out) {
-  if (type == PAN_BF16) convert((const bf16 *)x + at, count, out);
-  else memcpy(out, (const float *)x + at, (size_t)count * 4);
-}
 
 static void quantize_task(void *arg, int64_t task, int32_t) {
   const Quantization *q = (const Quantization *)arg;

@@ -13,9 +13,12 @@ namespace PAN_TIER {
 
 #include "simd.h"
 
-// Linear layers and 4-bit weights.
+// Weights, and linear layers.
 #include "quant4.inc.h"
+#include "ggml.inc.h"
+#include "weight.inc.h"
 #include "pack.inc.h"
+#include "pack_ggml.inc.h"
 #include "gemm.inc.h"
 #include "gemv.inc.h"
 #include "linear.inc.h"

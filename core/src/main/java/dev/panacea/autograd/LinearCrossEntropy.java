@@ -16,6 +16,16 @@ public final class LinearCrossEntropy {
 
     private LinearCrossEntropy() {}
 
+    /** Rows of a chunk. */
+    public static int rowsAtATime(Weight head) {
+        return (int) Math.max(16, LOGIT_BYTES / (4L * head.rows()));
+    }
+
+    /** Bytes of a chunk's logits and their gradient, while training on {@code n} targets. */
+    public static long logitBytes(Weight head, int n, DType activations) {
+        return (long) Math.min(n, rowsAtATime(head)) * head.rows() * (activations == DType.F32 ? 4 : 4 + activations.bytes());
+    }
+
     /**
      * Negative log-likelihood, in nats, of each target.
      *
@@ -31,7 +41,7 @@ public final class LinearCrossEntropy {
         if (n == 0) {
             return new float[0];
         }
-        int chunk = (int) Math.min(n, Math.max(16, LOGIT_BYTES / (4L * vocab)));
+        int chunk = Math.min(n, rowsAtATime(head));
         DType type = x.value().type();
         DeviceBuffer losses = tape.arena().allocate(DType.F32, n);
         DeviceBuffer logits = tape.arena().allocate(DType.F32, (long) chunk * vocab);

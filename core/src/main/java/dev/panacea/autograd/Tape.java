@@ -46,6 +46,11 @@ public final class Tape {
         return arena;
     }
 
+    /** Type of the values and gradients of variables. */
+    DType activations() {
+        return activations;
+    }
+
     /** Whether gradients will be asked for. */
     public boolean isTraining() {
         return training;

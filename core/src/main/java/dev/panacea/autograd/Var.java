@@ -12,16 +12,27 @@ public final class Var {
     private final DType type;
     private final int rows;
     private final int cols;
+    private final boolean borrowed;
     private DeviceBuffer value;
     private DeviceBuffer grad;
     private Consumer<DeviceBuffer> remake;
 
     Var(StepArena arena, DType type, int rows, int cols) {
+        this(arena, type, rows, cols, arena.allocate(type, (long) rows * cols), false);
+    }
+
+    private Var(StepArena arena, DType type, int rows, int cols, DeviceBuffer value, boolean borrowed) {
         this.arena = arena;
         this.type = type;
         this.rows = rows;
         this.cols = cols;
-        this.value = arena.allocate(type, (long) rows * cols);
+        this.value = value;
+        this.borrowed = borrowed;
+    }
+
+    /** A variable of the same value, which stays this one's to free, and with a gradient of its own. */
+    Var borrow() {
+        return new Var(arena, type, rows, cols, value(), true);
     }
 
     public int rows() {
@@ -85,13 +96,18 @@ public final class Var {
         }
     }
 
+    /** Gives the value back to the arena; the gradient stays. */
+    void dropValue() {
+        remake = null;
+        if (value != null && !borrowed) {
+            arena.free(value);
+        }
+        value = null;
+    }
+
     /** Gives value and gradient back to the arena. */
     void release() {
-        remake = null;
-        if (value != null) {
-            arena.free(value);
-            value = null;
-        }
+        dropValue();
         if (grad != null) {
             arena.free(grad);
             grad = null;

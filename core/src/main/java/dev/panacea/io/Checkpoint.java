@@ -33,13 +33,18 @@ public interface Checkpoint extends AutoCloseable {
     /** Values {@code offset} to {@code offset + count} of the flattened tensor as floats, into the start of {@code destination}. */
     void read(String name, long offset, int count, float[] destination);
 
-    /** The stored blocks, where the tensor is in a GGUF file; the segment is part of the mapped file and lives as long as this checkpoint is open. */
+    /**
+     * A matrix as it is stored, if it is in one of ggml's formats, of which plain F32, F16 and BF16 are three; the segment is part of the mapped
+     * file and lives as long as this checkpoint is open.
+     *
+     * @throws dev.panacea.kernels.PanaceaException if there is no such tensor, or one of its values is not finite
+     */
     default Optional<StoredBlocks> storedBlocks(String name) {
         return Optional.empty();
     }
 
     /**
-     * A matrix as ggml stores it.
+     * A matrix in one of ggml's formats.
      *
      * @param pairDim as in {@link dev.panacea.kernels.BlockWeight}
      */

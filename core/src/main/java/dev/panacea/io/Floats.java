@@ -49,9 +49,13 @@ final class Floats {
             largest = Math.max(largest, Float.floatToRawIntBits(values[i]) & 0x7fffffff);
         }
         if (largest >= 0x7f800000) {
-            throw new PanaceaException(file + ": tensor " + tensor + " holds a value that is not finite (NaN or infinity); the file is damaged, or was saved from a"
-                    + " training run that had diverged. Download or save it again");
+            throw notFinite(file, tensor);
         }
+    }
+
+    static PanaceaException notFinite(Path file, String tensor) {
+        return new PanaceaException(file + ": tensor " + tensor + " holds a value that is not finite (NaN or infinity); the file is damaged, or was saved from a"
+                + " training run that had diverged. Download or save it again");
     }
 
     /** The arguments of {@link Checkpoint#read}. */

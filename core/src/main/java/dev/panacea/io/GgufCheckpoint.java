@@ -101,12 +101,18 @@ public final class GgufCheckpoint implements Checkpoint {
     public void read(String name, long offset, int count, float[] destination) {
         GgufFile.Tensor t = tensor(name);
         Floats.checkRange(name, t.elements(), offset, count, destination);
-        if (name.endsWith(".q_proj.weight") || name.endsWith(".k_proj.weight")) {
+        if (reordered(name)) {
             readRows(t, offset, count, destination);
         } else {
             GgmlBlocks.decode(t.type(), t.data(), offset, count, destination, 0);
         }
         Floats.requireFinite(file.path(), name, destination, count);
+    }
+
+    @Override
+    public Optional<StoredBlocks> storedBlocks(String name) {
+        GgufFile.Tensor t = tensor(name);
+        return t.shape().size() == 2 ? BlockScales.checked(file.path(), name, new StoredBlocks(t.type(), t.data(), reordered(name) ? config.headDim() : 0)) : Optional.empty();
     }
 
     @Override
@@ -118,6 +124,10 @@ public final class GgufCheckpoint implements Checkpoint {
     @Override
     public void close() {
         file.close();
+    }
+
+    private static boolean reordered(String name) {
+        return name.endsWith(".q_proj.weight") || name.endsWith(".k_proj.weight");
     }
 
     /** Row s * d/2 + j of a head is row 2j + s of it in the file. */

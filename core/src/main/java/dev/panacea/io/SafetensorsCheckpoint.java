@@ -1,6 +1,7 @@
 package dev.panacea.io;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import dev.panacea.kernels.GgmlType;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaConfig;
 import java.nio.file.Files;
@@ -110,6 +111,22 @@ public final class SafetensorsCheckpoint implements Checkpoint {
         } else {
             fileOf(name).read(name, offset, count, destination);
         }
+    }
+
+    /** Matrices of plain numbers, but for F64. */
+    @Override
+    public Optional<StoredBlocks> storedBlocks(String name) {
+        if (packed.containsKey(name)) {
+            return Optional.empty();
+        }
+        SafetensorsFile.Tensor t = fileOf(name).tensor(name);
+        Optional<GgmlType> type = switch (t.type()) {
+            case F32 -> Optional.of(GgmlType.F32);
+            case F16 -> Optional.of(GgmlType.F16);
+            case BF16 -> Optional.of(GgmlType.BF16);
+            default -> Optional.empty();
+        };
+        return t.shape().size() == 2 ? type.flatMap(g -> BlockScales.checked(fileOf(name).path(), name, new StoredBlocks(g, t.data(), 0))) : Optional.empty();
     }
 
     @Override

@@ -48,7 +48,7 @@ public final class KvCache implements AutoCloseable {
     }
 
     /**
-     * The batch that appends {@code tokens.get(i)} to slot {@code active[i]}; the cache counts them as held from now on.
+     * The batch that appends {@code tokens.get(i)} to slot {@code active[i]}; they count as held once {@link #appended} says so.
      *
      * @throws IllegalArgumentException if a slot would overflow
      */
@@ -72,16 +72,31 @@ public final class KvCache implements AutoCloseable {
                 positions[at + j] = held + j;
                 rows[at + j] = slot * capacity + held + j;
             }
-            lengths[slot] = held + t.length;
             table[4 * i] = at;
             table[4 * i + 1] = t.length;
             table[4 * i + 2] = slot * capacity;
-            table[4 * i + 3] = lengths[slot];
+            table[4 * i + 3] = held + t.length;
             at += t.length;
-            longest = Math.max(longest, lengths[slot]);
+            longest = Math.max(longest, held + t.length);
         }
         TokenBatch batch = new TokenBatch(total, longest, arena.ints(ids), arena.ints(positions), arena.ints(table), active.length);
         return new Append(batch, arena.ints(rows));
+    }
+
+    /** The keys and values of this batch have been computed. */
+    void appended(int[] active, List<int[]> tokens) {
+        for (int i = 0; i < active.length; i++) {
+            lengths[active[i]] += tokens.get(i).length;
+        }
+    }
+
+    /** Length of the longest sequence after these tokens. */
+    int longestWith(int[] active, List<int[]> tokens) {
+        int longest = 0;
+        for (int i = 0; i < active.length; i++) {
+            longest = Math.max(longest, lengths[active[i]] + tokens.get(i).length);
+        }
+        return longest;
     }
 
     /** @param rows I32 [tokens], where the new keys and values go */

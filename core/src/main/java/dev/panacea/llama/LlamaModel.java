@@ -1,5 +1,6 @@
 package dev.panacea.llama;
 
+import dev.panacea.autograd.Checkpointed;
 import dev.panacea.autograd.Embedding;
 import dev.panacea.autograd.GatherRows;
 import dev.panacea.autograd.LinearCrossEntropy;
@@ -14,20 +15,25 @@ import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.kernels.Weight;
 import dev.panacea.quant.WeightLoader;
+import dev.panacea.tensor.PlanningKernels;
 import dev.panacea.tensor.StepArena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.function.Consumer;
+import java.util.function.Function;
 
 /**
  * A Llama: embedding, layers, norm and head, with frozen weights on a device and, when attached, a LoRA adapter. It also owns the memory
  * of the step that runs on it, so one thread uses it at a time, and results of one call are gone with the next.
  */
 public final class LlamaModel implements AutoCloseable {
+    private static final int REMEMBERED_SHAPES = 256;
+
     private final Kernels kernels;
     private final LlamaConfig config;
     private final LoadOptions options;
@@ -38,15 +44,15 @@ public final class LlamaModel implements AutoCloseable {
     private final List<LlamaLayer> layers;
     private final RopeTable rope;
     private final StepArena arena;
+    private final Map<StepShape, Long> stepBytes = new LinkedHashMap<>();
 
     private LlamaModel(Kernels kernels, LlamaConfig config, LoadOptions options, WeightLoader weights) {
         this.kernels = kernels;
         this.config = config;
         this.options = options;
         this.weights = weights;
-        DType type = options.activations();
-        this.embedding = weights.dense("model.embed_tokens.weight", type);
-        this.head = config.tieWordEmbeddings() ? embedding : weights.dense("lm_head.weight", type);
+        this.embedding = table("model.embed_tokens.weight");
+        this.head = config.tieWordEmbeddings() ? embedding : table("lm_head.weight");
         this.finalNorm = weights.values("model.norm.weight", DType.F32);
         List<LlamaLayer> all = new ArrayList<>();
         for (int i = 0; i < config.numHiddenLayers(); i++) {
@@ -58,9 +64,11 @@ public final class LlamaModel implements AutoCloseable {
     }
 
     /**
-     * Brings a checkpoint to the device.
+     * Brings a checkpoint to the device, after which it may be closed; but with {@link Quantization#KEEP} the model reads the mapped file for
+     * as long as it is used, so close it after the model, and from no other thread while the model computes. A model whose checkpoint has been
+     * closed throws {@link IllegalStateException}.
      *
-     * @throws PanaceaException if it lacks a tensor, or memory does not suffice; nothing stays allocated then
+     * @throws PanaceaException if it lacks a tensor, one holds values that are not finite, or memory does not suffice; nothing stays allocated then
      */
     public static LlamaModel load(Kernels kernels, Checkpoint checkpoint, LoadOptions options) {
         WeightLoader weights = new WeightLoader(kernels, checkpoint);
@@ -84,6 +92,11 @@ public final class LlamaModel implements AutoCloseable {
                 linear(p + "mlp.up_proj"), linear(p + "mlp.down_proj"));
     }
 
+    /** Embedding and head are quantized only where the file holds them so. */
+    private Weight table(String name) {
+        return options.quantization() == Quantization.KEEP ? weights.kept(name, options.activations()) : weights.dense(name, options.activations());
+    }
+
     private Linear linear(String name) {
         return new Linear(name, switch (options.quantization()) {
             case NONE -> weights.dense(name + ".weight", options.activations());
@@ -104,14 +117,29 @@ public final class LlamaModel implements AutoCloseable {
         return kernels;
     }
 
-    /** Bytes of all weights on the device. */
+    /** Bytes of all weights, those in the mapped file included. */
     public long weightBytes() {
-        return weights.bytes();
+        return weights.bytes() + weights.mappedBytes();
+    }
+
+    /** Bytes of the weights that are used where they are, in the mapped file: memory that the system may take back and read again. */
+    public long mappedWeightBytes() {
+        return weights.mappedBytes();
     }
 
     /** Most bytes of activations, gradients and temporaries that a step has needed so far. */
     public long peakStepBytes() {
         return arena.peakBytes();
+    }
+
+    /** Bytes of the logits and their gradient that a training step over so many targets has at a time. */
+    public long logitBytes(int targets) {
+        return LinearCrossEntropy.logitBytes(head, targets, options.activations());
+    }
+
+    /** Bytes of the tables of rotary angles once they reach this far. */
+    public long rotaryBytes(int positions) {
+        return rope.bytes(positions);
     }
 
     /** Every linear layer that an adapter may target, in the order of the layers. */
@@ -121,6 +149,7 @@ public final class LlamaModel implements AutoCloseable {
 
     /** Adds an adapter's pairs to the layers they name, in place of what was attached before; by module path. */
     public void attach(Map<String, LoraLinear.Slot> slots) {
+        stepBytes.clear();
         linears().forEach(l -> l.attach(Optional.ofNullable(slots.get(l.name()))));
     }
 
@@ -141,16 +170,60 @@ public final class LlamaModel implements AutoCloseable {
      * @return negative log-likelihood of every target, in nats
      */
     public float[] losses(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, boolean training) {
+        return losses(sequences, targetRows, targets, gradScale, training ? Pass.TRAINING : Pass.EVALUATION);
+    }
+
+    /** As {@link #losses(List, int[], int[], float, boolean)}, where training may go with less memory. */
+    public float[] losses(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass) {
+        rope.ensure(longest(checked(sequences)));
+        return step(lossShape(sequences, targetRows.length, pass), pass, tape -> losses(tape, sequences, targetRows, targets, gradScale, pass, layers));
+    }
+
+    /**
+     * What {@link #losses} will need for activations, gradients and temporaries, to the byte; nothing is computed or allocated. The values
+     * of the tokens do not matter, only how many there are.
+     */
+    public long stepBytes(List<int[]> sequences, int[] targetRows, int[] targets, Pass pass) {
+        return plan(lossShape(sequences, targetRows.length, pass), pass, tape -> losses(tape, sequences, targetRows, targets, 1, pass, layers));
+    }
+
+    /**
+     * Trains the first layer and a part of the head on sequences, so that the kernels have taken all the memory of their own that such a step
+     * needs ({@link Kernels#scratchBytes()}). What the adapter's slots of that layer hold as gradients is of no use afterwards.
+     */
+    public void rehearse(List<int[]> sequences, int[] targetRows, int[] targets) {
+        rope.ensure(longest(checked(sequences)));
+        int n = Math.min(targets.length, LinearCrossEntropy.rowsAtATime(head));
+        Pass pass = Pass.TRAINING_CHECKPOINTED;
+        step(new StepShape("rehearsal", tokens(sequences), sequences.size(), n), pass, tape -> losses(tape, sequences, Arrays.copyOf(targetRows, n), Arrays.copyOf(targets, n), 1,
+                pass, layers.subList(0, 1)));
+        releaseStepBytes();
+    }
+
+    /**
+     * Memory for steps of up to this size, so that no later step has to ask for more.
+     *
+     * @throws PanaceaException if there is not so much
+     */
+    public void reserveStepBytes(long bytes) {
         arena.reset();
-        Tape tape = tape(training);
-        TokenBatch batch = TokenBatch.of(arena, checked(sequences));
-        Var hidden = hidden(tape, batch, Optional.empty(), h -> {});
-        Var predicting = GatherRows.apply(tape, hidden, arena.ints(targetRows), targetRows.length);
+        arena.reserve(bytes);
+    }
+
+    /** Gives the memory of past steps back to the system; the next one takes its own. */
+    public void releaseStepBytes() {
+        arena.close();
+    }
+
+    private float[] losses(Tape tape, List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass, List<LlamaLayer> through) {
+        TokenBatch batch = TokenBatch.of(tape.arena(), sequences);
+        Var hidden = hidden(tape, batch, through, pass == Pass.TRAINING_CHECKPOINTED);
+        Var predicting = GatherRows.apply(tape, hidden, tape.arena().ints(targetRows), targetRows.length);
         tape.release(hidden);
         Var normed = RmsNorm.apply(tape, predicting, finalNorm, config.rmsNormEps());
         tape.release(predicting);
-        float[] losses = LinearCrossEntropy.apply(tape, normed, head, arena.ints(targets), gradScale);
-        if (training) {
+        float[] losses = LinearCrossEntropy.apply(tape, normed, head, tape.arena().ints(targets), gradScale);
+        if (tape.isTraining()) {
             tape.backward();
         }
         return losses;
@@ -158,20 +231,21 @@ public final class LlamaModel implements AutoCloseable {
 
     /** Logits of every position of one sequence, [length * vocab]; for comparisons, not for long texts. */
     public float[] logits(int[] sequence) {
-        arena.reset();
-        Tape tape = tape(false);
-        Var hidden = hidden(tape, TokenBatch.of(arena, checked(List.of(sequence))), Optional.empty(), h -> {});
-        return read(logits(tape, hidden));
+        List<int[]> sequences = checked(List.of(sequence));
+        rope.ensure(sequence.length);
+        return read(step(new StepShape("logits", sequence.length, 1, sequence.length), Pass.EVALUATION, tape -> logits(tape, hidden(tape, TokenBatch.of(tape.arena(), sequences), layers, false))));
     }
 
     /** The residual stream after the embedding and after each layer, the last one normalised: transformers' {@code output_hidden_states}. */
     public List<float[]> hiddenStates(int[] sequence) {
-        arena.reset();
-        Tape tape = tape(false);
-        List<float[]> states = new ArrayList<>();
-        Var hidden = hidden(tape, TokenBatch.of(arena, checked(List.of(sequence))), Optional.empty(), h -> states.add(read(h.value())));
-        states.set(states.size() - 1, read(RmsNorm.apply(tape, hidden, finalNorm, config.rmsNormEps()).value()));
-        return states;
+        List<int[]> sequences = checked(List.of(sequence));
+        rope.ensure(sequence.length);
+        return step(new StepShape("hidden states", sequence.length, 1, 0), Pass.EVALUATION, tape -> {
+            List<DeviceBuffer> states = new ArrayList<>();
+            Var hidden = hidden(tape, TokenBatch.of(tape.arena(), sequences), layers, Optional.empty(), false, h -> states.add(floats(tape, h.value())));
+            states.set(states.size() - 1, floats(tape, RmsNorm.apply(tape, hidden, finalNorm, config.rmsNormEps()).value()));
+            return states;
+        }).stream().map(this::read).toList();
     }
 
     // ---- generation --------------------------------------------------------------------------------------------------
@@ -192,19 +266,20 @@ public final class LlamaModel implements AutoCloseable {
      * @return logits of the last token of each, [active.length][vocab]
      */
     public float[][] next(KvCache cache, int[] active, List<int[]> tokens) {
-        arena.reset();
-        Tape tape = tape(false);
         checked(tokens);
-        KvCache.Append append = cache.append(arena, active, tokens);
-        Var hidden = hidden(tape, append.batch(), Optional.of(new LlamaLayer.Cached(cache, append.rows())), h -> {});
+        rope.ensure(cache.longestWith(active, tokens));
         int[] last = new int[active.length];
         int end = 0;
         for (int i = 0; i < last.length; i++) {
             end += tokens.get(i).length;
             last[i] = end - 1;
         }
-        Var ends = GatherRows.apply(tape, hidden, arena.ints(last), last.length);
-        float[] flat = read(logits(tape, ends));
+        float[] flat = read(step(new StepShape("next", end, last.length, last.length), Pass.EVALUATION, tape -> {
+            KvCache.Append append = cache.append(tape.arena(), active, tokens);
+            Var hidden = hidden(tape, append.batch(), layers, Optional.of(new LlamaLayer.Cached(cache, append.rows())), false, h -> {});
+            return logits(tape, GatherRows.apply(tape, hidden, tape.arena().ints(last), last.length));
+        }));
+        cache.appended(active, tokens);
         float[][] rows = new float[last.length][];
         for (int i = 0; i < last.length; i++) {
             rows[i] = Arrays.copyOfRange(flat, i * config.vocabSize(), (i + 1) * config.vocabSize());
@@ -212,18 +287,58 @@ public final class LlamaModel implements AutoCloseable {
         return rows;
     }
 
-    // ---- the forward pass --------------------------------------------------------------------------------------------
+    // ---- steps and their memory --------------------------------------------------------------------------------------
 
-    private Tape tape(boolean training) {
-        return training ? Tape.training(kernels, arena, options.activations()) : Tape.inference(kernels, arena, options.activations());
+    /** What a step's need of memory depends on, next to the model and its adapter. */
+    private record StepShape(String what, int tokens, int sequences, int targets) {}
+
+    private static StepShape lossShape(List<int[]> sequences, int targets, Pass pass) {
+        return new StepShape(pass.name(), tokens(sequences), sequences.size(), targets);
     }
 
-    private Var hidden(Tape tape, TokenBatch batch, Optional<LlamaLayer.Cached> cached, Consumer<Var> each) {
-        rope.ensure(batch.longest());
+    private static int tokens(List<int[]> sequences) {
+        return sequences.stream().mapToInt(s -> s.length).sum();
+    }
+
+    private static int longest(List<int[]> sequences) {
+        return sequences.stream().mapToInt(s -> s.length).max().orElse(0);
+    }
+
+    /** Runs a computation with the memory that it needs. It is run once without computing when a step of this shape is new, to learn how much that is. */
+    private <T> T step(StepShape shape, Pass pass, Function<Tape, T> computation) {
+        reserveStepBytes(plan(shape, pass, computation));
+        return computation.apply(tape(kernels, arena, pass));
+    }
+
+    private <T> long plan(StepShape shape, Pass pass, Function<Tape, T> computation) {
+        Long known = stepBytes.get(shape);
+        if (known != null) {
+            return known;
+        }
+        StepArena counting = StepArena.counting();
+        computation.apply(tape(PlanningKernels.INSTANCE, counting, pass));
+        if (stepBytes.size() >= REMEMBERED_SHAPES) {
+            stepBytes.clear();
+        }
+        stepBytes.put(shape, counting.peakBytes());
+        return counting.peakBytes();
+    }
+
+    private Tape tape(Kernels on, StepArena in, Pass pass) {
+        return pass == Pass.EVALUATION ? Tape.inference(on, in, options.activations()) : Tape.training(on, in, options.activations());
+    }
+
+    // ---- the forward pass --------------------------------------------------------------------------------------------
+
+    private Var hidden(Tape tape, TokenBatch batch, List<LlamaLayer> through, boolean checkpointed) {
+        return hidden(tape, batch, through, Optional.empty(), checkpointed, h -> {});
+    }
+
+    private Var hidden(Tape tape, TokenBatch batch, List<LlamaLayer> through, Optional<LlamaLayer.Cached> cached, boolean checkpointed, Consumer<Var> each) {
         Var x = Embedding.apply(tape, embedding, batch.ids(), batch.tokens());
         each.accept(x);
-        for (LlamaLayer layer : layers) {
-            x = layer.forward(tape, x, batch, config, rope, cached);
+        for (LlamaLayer layer : through) {
+            x = checkpointed ? Checkpointed.apply(tape, x, (t, in) -> layer.forward(t, in, batch, config, rope, cached)) : layer.forward(tape, x, batch, config, rope, cached);
             each.accept(x);
         }
         return x;
@@ -231,18 +346,20 @@ public final class LlamaModel implements AutoCloseable {
 
     private DeviceBuffer logits(Tape tape, Var hidden) {
         Var normed = RmsNorm.apply(tape, hidden, finalNorm, config.rmsNormEps());
-        DeviceBuffer logits = arena.allocate(DType.F32, (long) hidden.rows() * config.vocabSize());
-        kernels.linear(head, normed.value(), hidden.rows(), logits, false);
+        DeviceBuffer logits = tape.arena().allocate(DType.F32, (long) hidden.rows() * config.vocabSize());
+        tape.kernels().linear(head, normed.value(), hidden.rows(), logits, false);
         return logits;
     }
 
-    private float[] read(DeviceBuffer buffer) {
-        DeviceBuffer floats = buffer;
-        if (buffer.type() != DType.F32) {
-            floats = arena.allocate(DType.F32, buffer.length());
-            kernels.copy(buffer, floats, buffer.length(), false);
-        }
-        float[] out = new float[Math.toIntExact(buffer.length())];
+    /** A copy in F32. */
+    private static DeviceBuffer floats(Tape tape, DeviceBuffer buffer) {
+        DeviceBuffer floats = tape.arena().allocate(DType.F32, buffer.length());
+        tape.kernels().copy(buffer, floats, buffer.length(), false);
+        return floats;
+    }
+
+    private float[] read(DeviceBuffer floats) {
+        float[] out = new float[Math.toIntExact(floats.length())];
         kernels.download(floats, MemorySegment.ofArray(out));
         return out;
     }

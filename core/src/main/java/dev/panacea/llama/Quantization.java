@@ -1,5 +1,8 @@
 package dev.panacea.llama;
 
+import dev.panacea.io.Checkpoint;
+import dev.panacea.io.GgufCheckpoint;
+
 /** What the linear layers are held in while training. */
 public enum Quantization {
     /** The precision of the activations: BF16, or F32. */
@@ -7,8 +10,15 @@ public enum Quantization {
     /** NF4 in blocks of 64 with double quantization, byte for byte as bitsandbytes makes it (QLoRA, Dettmers et al. 2023). */
     NF4,
     /**
-     * The blocks of the checkpoint's own file, mapped and not converted: GGUF's. A tensor that the file holds in another form is held as with
-     * {@link #NONE}. The checkpoint has to stay open as long as the model.
+     * As the checkpoint's own files hold them, with nothing lost: the blocks of a GGUF file or the plain numbers of any, mapped and not
+     * converted, embedding and head included, and bitsandbytes' 4-bit weights. A tensor in a form that the kernels do not read is held as with
+     * {@link #NONE}. The checkpoint has to stay open as long as the model, and its files must not be shortened or written meanwhile; replacing
+     * one by another of the same name does no harm.
      */
-    KEEP
+    KEEP;
+
+    /** What suits a checkpoint when nothing else is asked for: a GGUF file's own weights, else NF4. */
+    public static Quantization defaultFor(Checkpoint checkpoint) {
+        return checkpoint instanceof GgufCheckpoint ? KEEP : NF4;
+    }
 }

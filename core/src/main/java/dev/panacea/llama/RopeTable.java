@@ -8,6 +8,8 @@ import java.lang.foreign.MemorySegment;
 
 /** Cosines and sines of the rotary embedding, [positions, headDim/2], extended as longer sequences come. */
 final class RopeTable implements AutoCloseable {
+    private static final int FIRST_ROWS = 512;
+
     private final Kernels kernels;
     private final double[] frequencies;
     private final int limit;
@@ -20,6 +22,16 @@ final class RopeTable implements AutoCloseable {
         this.kernels = kernels;
         this.frequencies = config.rope().frequencies(config.headDim());
         this.limit = config.maxPositionEmbeddings();
+        ensure(Math.min(FIRST_ROWS, limit));
+    }
+
+    /** Bytes of the tables once there are {@code positions} rows. */
+    long bytes(int positions) {
+        return 8L * (positions <= rows ? rows : grown(positions)) * frequencies.length;
+    }
+
+    private int grown(int positions) {
+        return Math.max(positions, Math.min(limit, 2 * rows));
     }
 
     /** Makes sure of at least {@code positions} rows. */
@@ -28,7 +40,7 @@ final class RopeTable implements AutoCloseable {
             return;
         }
         int half = frequencies.length;
-        int wanted = Math.max(positions, Math.min(limit, Math.max(512, 2 * rows)));
+        int wanted = grown(positions);
         float[] c = new float[wanted * half];
         float[] s = new float[wanted * half];
         for (int p = 0; p < wanted; p++) {

@@ -39,6 +39,11 @@ public final class AdamW implements AutoCloseable {
                 new AdamWStep((float) gradScale, (float) learningRate, (float) beta1, (float) beta2, (float) eps, (float) weightDecay, step));
     }
 
+    /** Bytes of the moments. */
+    public long byteSize() {
+        return first.byteSize() + second.byteSize();
+    }
+
     @Override
     public void close() {
         first.close();

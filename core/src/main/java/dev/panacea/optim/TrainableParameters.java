@@ -37,6 +37,11 @@ public final class TrainableParameters implements AutoCloseable {
         return size;
     }
 
+    /** Bytes of values and gradients. */
+    public long byteSize() {
+        return valueMemory.byteSize() + gradientMemory.byteSize();
+    }
+
     public DeviceBuffer values() {
         return valueMemory.view(DType.F32, 0, size);
     }

@@ -1,11 +1,13 @@
 package dev.panacea.quant;
 
+import dev.panacea.io.ByteCount;
 import dev.panacea.io.Checkpoint;
 import dev.panacea.kernels.BlockWeight;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.DenseWeight;
 import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.DeviceMemory;
+import dev.panacea.kernels.GgmlType;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.Q4Weight;
 import dev.panacea.kernels.QuantType;
@@ -13,11 +15,17 @@ import dev.panacea.kernels.Weight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
+import java.util.EnumSet;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
+import java.util.stream.Collectors;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Brings the tensors of a checkpoint to the device, some rows at a time, and owns their memory. */
 public final class WeightLoader implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(WeightLoader.class);
     private static final int BLOCK = 64;
     /** Elements converted at a time; a multiple of every block size, so that no block is cut. */
     private static final int CHUNK = 1 << 20;
@@ -25,9 +33,13 @@ public final class WeightLoader implements AutoCloseable {
     private final Kernels kernels;
     private final Checkpoint checkpoint;
     private final List<DeviceMemory> owned = new ArrayList<>();
-    private final float[] floats = new float[CHUNK];
+    private float[] floats = new float[CHUNK];
     private final DeviceMemory staging;
+    private final Set<GgmlType> expandedTypes = EnumSet.noneOf(GgmlType.class);
+    private long expandedFrom;
+    private long expandedTo;
     private long bytes;
+    private long mappedBytes;
     private DeviceBuffer nf4Levels;
     private DeviceBuffer nestedLevels;
 
@@ -58,16 +70,41 @@ public final class WeightLoader implements AutoCloseable {
         return stored.isPresent() ? stored(shape, stored.get()) : quantized(name, shape);
     }
 
-    /** A matrix in the blocks of its file, mapped where the device reads host memory; else, or where it has none, as {@link #dense}. */
+    /**
+     * A matrix as its file holds it: ggml's blocks or plain numbers, mapped where the device reads host memory, or the 4-bit weights of
+     * bitsandbytes; else, and where the kernels do not read the blocks, as {@link #dense}. What is mapped lives as long as the checkpoint is open.
+     */
     public Weight kept(String name, DType type) {
-        Optional<Checkpoint.StoredBlocks> stored = checkpoint.storedBlocks(name).filter(s -> BlockWeight.supports(s.type()));
-        if (stored.isEmpty()) {
-            return dense(name, type);
+        Optional<Checkpoint.Stored4Bit> quantized = checkpoint.stored4Bit(name);
+        if (quantized.isPresent()) {
+            return stored(matrix(name), quantized.get());
         }
-        long[] shape = matrix(name);
-        Checkpoint.StoredBlocks s = stored.get();
-        DeviceBuffer data = kernels.readsHostMemory() ? DeviceBuffer.ofHost(DType.U8, s.data()) : upload(DType.U8, s.data());
+        Optional<Checkpoint.StoredBlocks> blocks = checkpoint.storedBlocks(name);
+        if (blocks.isEmpty() || !BlockWeight.supports(blocks.get().type())) {
+            return expanded(name, type, blocks);
+        }
+        return kept(matrix(name), blocks.get());
+    }
+
+    private Weight kept(long[] shape, Checkpoint.StoredBlocks s) {
+        DeviceBuffer data;
+        if (kernels.readsHostMemory()) {
+            data = DeviceBuffer.ofHost(DType.U8, s.data());
+            mappedBytes += data.byteSize();
+        } else {
+            data = upload(DType.U8, s.data());
+        }
         return new BlockWeight(s.type(), data, (int) shape[0], (int) shape[1], s.pairDim());
+    }
+
+    private Weight expanded(String name, DType type, Optional<Checkpoint.StoredBlocks> blocks) {
+        Weight weight = dense(name, type);
+        blocks.ifPresent(b -> {
+            expandedTypes.add(b.type());
+            expandedFrom += b.data().byteSize();
+            expandedTo += weight.byteSize();
+        });
+        return weight;
     }
 
     private Weight quantized(String name, long[] shape) {
@@ -142,14 +179,25 @@ public final class WeightLoader implements AutoCloseable {
         return memory.view(type, 0, length);
     }
 
-    /** Frees the staging memory; the weights stay. */
+    /** Frees the staging memory; the weights stay. Tells of what could not be kept as it is. */
     public void finish() {
         staging.close();
+        floats = new float[0];
+        if (!expandedTypes.isEmpty()) {
+            LOG.warn("{}: tensors of type {} are held expanded, in {} instead of {}, since the kernels do not read that type. A file of another type needs less memory",
+                    checkpoint.description(), expandedTypes.stream().map(GgmlType::name).collect(Collectors.joining(", ")), ByteCount.text(expandedTo),
+                    ByteCount.text(expandedFrom));
+        }
     }
 
-    /** Bytes of all tensors brought so far. */
+    /** Bytes of the tensors brought so far that lie in memory allocated for them. */
     public long bytes() {
         return bytes;
+    }
+
+    /** Bytes of those that are used where they are mapped. */
+    public long mappedBytes() {
+        return mappedBytes;
     }
 
     /** Frees the weights. */

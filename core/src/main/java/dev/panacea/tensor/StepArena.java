@@ -5,52 +5,95 @@ import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.DeviceMemory;
 import dev.panacea.kernels.Kernels;
 import java.lang.foreign.MemorySegment;
-import java.util.ArrayDeque;
-import java.util.ArrayList;
-import java.util.Deque;
-import java.util.HashMap;
-import java.util.List;
+import java.util.IdentityHashMap;
 import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
 
 /**
- * The memory of one training or generation step: allocation moves a mark forward, {@link #reset()} forgets everything at once. A buffer
- * given back early with {@link #free} serves the next request of the same type and length, so that the gradients of a backward pass take
- * the places of activations that are no longer needed. The contents of a fresh buffer are undefined.
+ * The memory of one training, evaluation or generation step: one block, as large as the step was planned to need, in which buffers are
+ * placed. A buffer given back with {@link #free} leaves a hole that others fill; {@link #reset()} forgets everything at once. The contents
+ * of a fresh buffer are undefined.
+ *
+ * <p>A buffer goes to the smallest hole that it fits, the lowest of several, and only else to the end of what is in use. So the places depend
+ * on the order of the calls alone and never on the size of the block: an arena over {@link #counting() memory that does not exist} finds out
+ * exactly what the same calls will need.
  */
 public final class StepArena implements AutoCloseable {
-    private static final long FIRST_SLAB = 8L << 20;
     private static final long ALIGNMENT = 64;
 
-    private record Kind(DType type, long length) {}
+    private record Place(long from, long bytes) {}
 
     private final Kernels kernels;
-    private final List<DeviceMemory> slabs = new ArrayList<>();
-    private final Map<Kind, Deque<DeviceBuffer>> freed = new HashMap<>();
-    private long mark;
-    private long used;
+    private final Map<DeviceBuffer, Place> live = new IdentityHashMap<>();
+    private final TreeMap<Long, Long> holes = new TreeMap<>();
+    private Optional<DeviceMemory> block = Optional.empty();
+    private long top;
     private long peak;
 
     public StepArena(Kernels kernels) {
         this.kernels = kernels;
     }
 
-    /** A buffer of {@code length} elements that lives until {@link #reset()} or {@link #free}. */
+    /** An arena whose buffers have no memory behind them and serve {@link PlanningKernels}: afterwards {@link #peakBytes()} tells what was needed. */
+    public static StepArena counting() {
+        StepArena arena = new StepArena(PlanningKernels.INSTANCE);
+        arena.reserve(Long.MAX_VALUE);
+        return arena;
+    }
+
+    /**
+     * Makes sure that the block has at least this many bytes; it grows when it must, and never shrinks. Nothing may be in use.
+     *
+     * @throws dev.panacea.kernels.PanaceaException if the system has not so much; the arena is without memory then
+     */
+    public void reserve(long bytes) {
+        if (!live.isEmpty()) {
+            throw new IllegalStateException("the arena cannot grow while " + live.size() + " buffers are in use");
+        }
+        if (bytes > reservedBytes()) {
+            // The old block first: both at once would be more than the plan says.
+            close();
+            block = Optional.of(kernels.allocate(bytes));
+        }
+    }
+
+    /**
+     * A buffer of {@code length} elements that lives until {@link #reset()} or {@link #free}.
+     *
+     * @throws IllegalStateException if the block is full: the step differs from its plan
+     */
     public DeviceBuffer allocate(DType type, long length) {
-        Deque<DeviceBuffer> again = freed.get(new Kind(type, length));
-        if (again != null && !again.isEmpty()) {
-            return again.pop();
+        long bytes = Math.max(1, Math.ceilDiv(length * type.bytes(), ALIGNMENT)) * ALIGNMENT;
+        long from = take(bytes);
+        if (from + bytes > reservedBytes()) {
+            throw new IllegalStateException("the step needs more than the " + reservedBytes() + " bytes that were reserved for it");
         }
-        long bytes = Math.max(ALIGNMENT, (length * type.bytes() + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-        if (slabs.isEmpty() || mark + bytes > slabs.getLast().byteSize()) {
-            long slab = slabs.isEmpty() ? FIRST_SLAB : slabs.getLast().byteSize() * 2;
-            slabs.add(kernels.allocate(Math.max(slab, bytes)));
-            mark = 0;
-        }
-        DeviceBuffer buffer = slabs.getLast().view(type, mark, length);
-        mark += bytes;
-        used += bytes;
-        peak = Math.max(peak, used);
+        DeviceBuffer buffer = block.orElseThrow().view(type, from, length);
+        live.put(buffer, new Place(from, bytes));
         return buffer;
+    }
+
+    private long take(long bytes) {
+        long best = -1;
+        long bestSize = Long.MAX_VALUE;
+        for (Map.Entry<Long, Long> hole : holes.entrySet()) {
+            if (hole.getValue() >= bytes && hole.getValue() < bestSize) {
+                best = hole.getKey();
+                bestSize = hole.getValue();
+            }
+        }
+        if (best < 0) {
+            best = top;
+            top += bytes;
+            peak = Math.max(peak, top);
+            return best;
+        }
+        holes.remove(best);
+        if (bestSize > bytes) {
+            holes.put(best + bytes, bestSize - bytes);
+        }
+        return best;
     }
 
     /** Row numbers, token ids or positions, copied to the device. */
@@ -60,33 +103,56 @@ public final class StepArena implements AutoCloseable {
         return buffer;
     }
 
-    /** Gives a buffer back before the step ends; it must not be used any more. */
+    /**
+     * Gives a buffer back before the step ends; it must not be used any more.
+     *
+     * @throws IllegalArgumentException if it is not in use: it was given back before, or is no buffer of this arena
+     */
     public void free(DeviceBuffer buffer) {
-        freed.computeIfAbsent(new Kind(buffer.type(), buffer.length()), k -> new ArrayDeque<>()).push(buffer);
-    }
-
-    /** Forgets all buffers. A step that needed several slabs leaves one of their total size, so that the next step has it in one piece. */
-    public void reset() {
-        freed.clear();
-        if (slabs.size() > 1) {
-            long total = slabs.stream().mapToLong(DeviceMemory::byteSize).sum();
-            slabs.forEach(DeviceMemory::close);
-            slabs.clear();
-            slabs.add(kernels.allocate(total));
+        Place place = live.remove(buffer);
+        if (place == null) {
+            throw new IllegalArgumentException(buffer + " is not in use in this arena");
         }
-        mark = 0;
-        used = 0;
+        long from = place.from();
+        long end = from + place.bytes();
+        Map.Entry<Long, Long> before = holes.floorEntry(from);
+        if (before != null && before.getKey() + before.getValue() == from) {
+            from = before.getKey();
+            holes.remove(from);
+        }
+        Long after = holes.remove(end);
+        if (after != null) {
+            end += after;
+        }
+        if (end == top) {
+            top = from;
+        } else {
+            holes.put(from, end - from);
+        }
     }
 
-    /** Most bytes in use at one time so far. */
+    /** Forgets all buffers; the block stays. */
+    public void reset() {
+        live.clear();
+        holes.clear();
+        top = 0;
+    }
+
+    /** Most bytes in use at one time so far, holes included. */
     public long peakBytes() {
         return peak;
     }
 
+    /** Size of the block. */
+    public long reservedBytes() {
+        return block.map(DeviceMemory::byteSize).orElse(0L);
+    }
+
+    /** Gives the block back to the system; the arena can be used on once memory is reserved again. */
     @Override
     public void close() {
-        slabs.forEach(DeviceMemory::close);
-        slabs.clear();
-        freed.clear();
+        reset();
+        block.ifPresent(DeviceMemory::close);
+        block = Optional.empty();
     }
 }

@@ -6,6 +6,7 @@ import dev.panacea.data.Targets;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaModel;
+import dev.panacea.llama.Pass;
 import dev.panacea.optim.AdamW;
 import dev.panacea.optim.TrainableParameters;
 import java.util.List;
@@ -19,13 +20,20 @@ public final class OptimizerStep {
     private final TrainableParameters parameters;
     private final AdamW optimizer;
     private final double maxGradNorm;
+    private final Pass pass;
 
     /** @param maxGradNorm 0 for no clipping */
     public OptimizerStep(LlamaModel model, TrainableParameters parameters, AdamW optimizer, double maxGradNorm) {
+        this(model, parameters, optimizer, maxGradNorm, false);
+    }
+
+    /** @param checkpointing whether activations are computed again instead of kept */
+    public OptimizerStep(LlamaModel model, TrainableParameters parameters, AdamW optimizer, double maxGradNorm, boolean checkpointing) {
         this.model = model;
         this.parameters = parameters;
         this.optimizer = optimizer;
         this.maxGradNorm = maxGradNorm;
+        this.pass = checkpointing ? Pass.TRAINING_CHECKPOINTED : Pass.TRAINING;
     }
 
     /**
@@ -65,7 +73,7 @@ public final class OptimizerStep {
             if (t.ids().length == 0) {
                 continue;
             }
-            sum += LinearCrossEntropy.sum(model.losses(t.sequences(), t.rows(), t.ids(), 1f / targets, true));
+            sum += LinearCrossEntropy.sum(model.losses(t.sequences(), t.rows(), t.ids(), 1f / targets, pass));
         }
         double loss = sum / targets;
         double norm = parameters.gradientNorm();

@@ -1,6 +1,7 @@
 package dev.panacea.train;
 
 import dev.panacea.optim.LrScheduleType;
+import java.util.Objects;
 
 /**
  * Settings of supervised fine-tuning, by the names of TRL's {@code SFTConfig}.
@@ -14,6 +15,7 @@ import dev.panacea.optim.LrScheduleType;
  * @param maxGradNorm global L2 norm to which gradients are clipped; 0 for no clipping
  * @param maxSeqLength longer sequences are cut
  * @param seed of the order of the data
+ * @param gradientCheckpointing whether activations are kept or computed again
  */
 public record SftConfig(
         double numTrainEpochs,
@@ -29,7 +31,8 @@ public record SftConfig(
         double adamEpsilon,
         double maxGradNorm,
         int maxSeqLength,
-        long seed) {
+        long seed,
+        GradientCheckpointing gradientCheckpointing) {
 
     public SftConfig {
         check(numTrainEpochs > 0 && Double.isFinite(numTrainEpochs) || maxSteps > 0, "numTrainEpochs", numTrainEpochs, "positive");
@@ -43,6 +46,7 @@ public record SftConfig(
         check(adamBeta2 >= 0 && adamBeta2 < 1, "adamBeta2", adamBeta2, "at least 0 and below 1");
         check(adamEpsilon > 0, "adamEpsilon", adamEpsilon, "positive");
         check(maxGradNorm >= 0, "maxGradNorm", maxGradNorm, "0 (no clipping) or positive");
+        Objects.requireNonNull(gradientCheckpointing, "gradientCheckpointing");
         check(maxSeqLength >= 2, "maxSeqLength", maxSeqLength, "at least 2");
     }
 
@@ -73,6 +77,7 @@ public record SftConfig(
         private double maxGradNorm = 1.0;
         private int maxSeqLength = 512;
         private long seed = 42;
+        private GradientCheckpointing gradientCheckpointing = GradientCheckpointing.AUTO;
 
         private Builder() {}
 
@@ -142,9 +147,14 @@ public record SftConfig(
             return this;
         }
 
+        public Builder gradientCheckpointing(GradientCheckpointing v) {
+            gradientCheckpointing = v;
+            return this;
+        }
+
         public SftConfig build() {
             return new SftConfig(numTrainEpochs, maxSteps, perDeviceTrainBatchSize, gradientAccumulationSteps, learningRate, lrSchedulerType, warmupRatio, weightDecay,
-                    adamBeta1, adamBeta2, adamEpsilon, maxGradNorm, maxSeqLength, seed);
+                    adamBeta1, adamBeta2, adamEpsilon, maxGradNorm, maxSeqLength, seed, gradientCheckpointing);
         }
     }
 }

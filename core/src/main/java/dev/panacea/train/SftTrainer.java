@@ -6,18 +6,25 @@ import dev.panacea.llama.LlamaModel;
 import dev.panacea.lora.LoraAdapter;
 import dev.panacea.optim.AdamW;
 import dev.panacea.optim.LrSchedule;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.OptionalLong;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Supervised fine-tuning of a LoRA adapter: examples in shuffled epochs, micro-batches accumulated into optimizer steps, a schedule,
  * clipping, AdamW. The same seed gives the same adapter, to the bit.
  */
 public final class SftTrainer {
+    private static final Logger LOG = LoggerFactory.getLogger(SftTrainer.class);
+
     private final LlamaModel model;
     private final LoraAdapter adapter;
     private final SftConfig config;
+    private final ProcessMemory process = new ProcessMemory(Path.of("/"));
 
     public SftTrainer(LlamaModel model, LoraAdapter adapter, SftConfig config) {
         this.model = model;
@@ -45,7 +52,7 @@ public final class SftTrainer {
      * Trains, with the adapter attached to the model from then on.
      *
      * @param listener hears of every optimizer step
-     * @throws dev.panacea.kernels.PanaceaException if the loss stops being a number
+     * @throws dev.panacea.kernels.PanaceaException if the memory does not suffice, before anything is trained, or if the loss stops being a number
      */
     public TrainingResult train(List<TokenizedExample> examples, TrainingListener listener) {
         int total = totalSteps(examples);
@@ -55,7 +62,11 @@ public final class SftTrainer {
         List<StepReport> reports = new ArrayList<>();
         adapter.attachTo(model);
         try (AdamW optimizer = new AdamW(model.kernels(), adapter.parameters(), config.adamBeta1(), config.adamBeta2(), config.adamEpsilon(), config.weightDecay())) {
-            OptimizerStep step = new OptimizerStep(model, adapter.parameters(), optimizer, config.maxGradNorm());
+            MemoryPlan plan = new MemoryPlanner(model, adapter, config, process).plan(examples, batches, total, optimizer.byteSize());
+            plan.lines().forEach(LOG::info);
+            listener.onPlan(plan);
+            OptimizerStep step = new OptimizerStep(model, adapter.parameters(), optimizer, config.maxGradNorm(), plan.checkpointing());
+            long peak = 0;
             long start = System.nanoTime();
             long tokens = 0;
             List<Batches.Step> epoch = List.of();
@@ -66,6 +77,7 @@ public final class SftTrainer {
                 Batches.Step examplesOfStep = epoch.get(s % perEpoch);
                 OptimizerStep.Outcome o = step.run(examplesOfStep, schedule.at(s));
                 tokens += examplesOfStep.tokens();
+                peak = Math.max(peak, process.resident().map(ProcessMemory.Resident::total).orElse(0L));
                 double seconds = (System.nanoTime() - start) * 1e-9;
                 Duration remaining = Duration.ofMillis(Math.round(1000 * seconds / (s + 1) * (total - s - 1)));
                 StepReport report = new StepReport(s + 1, total, (s + 1.0) / perEpoch, o.loss(), o.gradNorm(), schedule.at(s), examplesOfStep.tokens(), examplesOfStep.targetTokens(), tokens / seconds,
@@ -73,7 +85,7 @@ public final class SftTrainer {
                 reports.add(report);
                 listener.onStep(report);
             }
-            return new TrainingResult(reports, tokens, Duration.ofNanos(System.nanoTime() - start));
+            return new TrainingResult(reports, tokens, Duration.ofNanos(System.nanoTime() - start), plan, peak > 0 ? OptionalLong.of(peak) : OptionalLong.empty());
         }
     }
 }

@@ -3,6 +3,10 @@ package dev.panacea.generate;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.SplittableRandom;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
 class SamplerTest {
@@ -61,5 +65,42 @@ class SamplerTest {
     void repetitionPenaltyLowersWhatWasSeen() {
         Sampler sampler = new Sampler(new GenerationConfig(1, 0, 0, 1, 2, 0), 0);
         assertThat(sampler.next(LOGITS.clone(), new int[] {4, 3, 0}, 2)).isEqualTo(1);
+    }
+
+    /** The rule itself, over all tokens in order of probability. */
+    private static int byTheRule(float[] logits, GenerationConfig config, double uniform) {
+        Integer[] order = IntStream.range(0, logits.length).boxed().sorted(Comparator.comparingDouble((Integer i) -> -logits[i]).thenComparing(i -> i)).toArray(Integer[]::new);
+        int kept = config.topK() == 0 ? order.length : Math.min(config.topK(), order.length);
+        double[] p = IntStream.range(0, kept).mapToDouble(i -> Math.exp((logits[order[i]] - logits[order[0]]) / config.temperature())).toArray();
+        double sum = Arrays.stream(p).sum();
+        int count = 1;
+        while (count < kept && Arrays.stream(p, 0, count).sum() < config.topP() * sum) {
+            count++;
+        }
+        double u = uniform * Arrays.stream(p, 0, count).sum();
+        int i = 0;
+        while (i < count - 1 && (u -= p[i]) >= 0) {
+            i++;
+        }
+        return order[i];
+    }
+
+    @Test
+    void largeVocabulariesFollowTheSameRule() {
+        SplittableRandom random = new SplittableRandom(3);
+        for (double width : new double[] {0.01, 1, 6, 40}) {
+            float[] logits = new float[3000];
+            for (int i = 0; i < logits.length; i++) {
+                logits[i] = i % 5 == 0 ? (float) width : (float) (random.nextGaussian() * width);
+            }
+            logits[17] = Float.NEGATIVE_INFINITY;
+            for (int[] k : new int[][] {{0, 90}, {0, 50}, {40, 100}, {2000, 95}, {1, 100}}) {
+                for (int seed = 0; seed < 20; seed++) {
+                    GenerationConfig config = new GenerationConfig(1, 0.7, k[0], k[1] / 100.0, 1, 0);
+                    int token = new Sampler(config, seed).next(logits.clone(), new int[0], 0);
+                    assertThat(token).as("width %s, topK %d, topP 0.%d", width, k[0], k[1]).isEqualTo(byTheRule(logits, config, new SplittableRandom(seed).nextDouble()));
+                }
+            }
+        }
     }
 }

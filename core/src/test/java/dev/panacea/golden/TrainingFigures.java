@@ -70,18 +70,17 @@ final class TrainingFigures {
         List<DynamicTest> tests = new ArrayList<>();
         for (GoldenTest.Backend b : backends) {
             if (variant.equals("qlora")) {
-                tests.add(dynamicTest("weights of bitsandbytes, " + b.name(), () -> run(folder, reference, folder.resolve("bnb-4bit"), b)));
-                tests.add(dynamicTest("our own quantization, " + b.name(), () -> run(folder, reference, folder, b)));
+                tests.add(dynamicTest("weights of bitsandbytes, " + b.name(), () -> run(folder, reference, folder.resolve("bnb-4bit"), Quantization.NF4, b)));
+                tests.add(dynamicTest("weights of bitsandbytes, kept, " + b.name(), () -> run(folder, reference, folder.resolve("bnb-4bit"), Quantization.KEEP, b)));
+                tests.add(dynamicTest("our own quantization, " + b.name(), () -> run(folder, reference, folder, Quantization.NF4, b)));
             } else {
-                tests.add(dynamicTest(b.name(), () -> run(folder, reference, folder, b)));
+                tests.add(dynamicTest(b.name(), () -> run(folder, reference, folder, Quantization.NONE, b)));
             }
         }
         return tests.stream();
     }
 
-    private static void run(Path folder, JsonNode reference, Path weights, GoldenTest.Backend backend) {
-        String variant = reference.get("args").get("variant").asText();
-        Quantization quantization = variant.equals("qlora") ? Quantization.NF4 : Quantization.NONE;
+    private static void run(Path folder, JsonNode reference, Path weights, Quantization quantization, GoldenTest.Backend backend) {
         String name = folder.getFileName() + (weights.equals(folder) ? "" : "/" + weights.getFileName()) + " [" + backend.name() + "]";
         try (SafetensorsFile batches = SafetensorsFile.open(folder.resolve("batches.safetensors"));
                 Kernels kernels = backend.open().get();

@@ -4,8 +4,16 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.fail;
 
 import dev.panacea.io.GgufBuilder.Bytes;
+import dev.panacea.kernels.Backends;
+import dev.panacea.kernels.BlockWeight;
+import dev.panacea.kernels.DType;
 import dev.panacea.kernels.GgmlBlocks;
+import dev.panacea.kernels.GgmlType;
+import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.PanaceaException;
+import dev.panacea.llama.LlamaModel;
+import dev.panacea.llama.LoadOptions;
+import dev.panacea.llama.Quantization;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.nio.ByteBuffer;
@@ -112,6 +120,11 @@ class HostileFilesTest {
         norm[31] = 1;
         byte[] blocks = new byte[18 * 24];
         Arrays.fill(blocks, 18 * 23, 18 * 23 + 2, (byte) 0x7e);
+        Path file = model.ggufTensors(TinyLlama.ggufKeys(), List.of("model.embed_tokens.weight")).tensor("token_embd.weight", 2, new long[] {24, 32}, blocks)
+                .write(folder.resolve("kept.gguf"));
+        try (Kernels kernels = Backends.cpu()) {
+            expectRefusal("scale NaN of a kept weight", file, () -> run(kernels, file));
+        }
         refusedGguf("scale NaN", model.ggufTensors(TinyLlama.ggufKeys(), List.of("model.embed_tokens.weight")).tensor("token_embd.weight", 2, new long[] {24, 32}, blocks).bytes(3));
     }
 
@@ -200,6 +213,22 @@ class HostileFilesTest {
     }
 
     @Test
+    void randomDamageToWeightsInUseIsAnErrorOrHarmless() {
+        List<GgmlType> types = Arrays.stream(GgmlType.values()).filter(BlockWeight::supports).toList();
+        byte[] whole = new BlockLlama(4, true).gguf(name -> types.get(Math.floorMod(name.hashCode(), types.size()))).bytes(3);
+        Random random = new Random(20261123);
+        int[] outcomes = new int[2];
+        try (Kernels kernels = Backends.cpu()) {
+            for (int i = 0; i < 300; i++) {
+                Path file = GgufBuilder.write(folder.resolve("k.gguf"), damaged(whole, i % 2 == 0 ? 5000 : whole.length, random));
+                outcomes[attempt(i, file, () -> run(kernels, file))]++;
+            }
+        }
+        assertThat(outcomes[0]).as("read").isGreaterThan(50);
+        assertThat(outcomes[1]).as("refused").isGreaterThan(50);
+    }
+
+    @Test
     void randomDamageIsAnErrorOrHarmless() throws IOException {
         byte[] gguf = model.gguf().bytes(3);
         byte[] blocks = Files.readAllBytes(GgmlBlocksTest.blocks());
@@ -229,9 +258,18 @@ class HostileFilesTest {
         assertThat(outcomes[1]).as("refused").isGreaterThan(1000);
     }
 
+    /** A model on the file's own blocks, used. */
+    private static void run(Kernels kernels, Path file) {
+        try (Checkpoint c = Checkpoints.open(file);
+                LlamaModel model = LlamaModel.load(kernels, c, new LoadOptions(Quantization.KEEP, DType.F32))) {
+            model.logits(new int[] {0, 5, model.config().vocabSize() - 1});
+        }
+    }
+
     private static void readAll(Checkpoint c) {
         try (c) {
             for (String name : c.names()) {
+                c.storedBlocks(name);
                 long[] shape = c.shape(name);
                 float[] values = new float[(int) (shape.length == 2 ? shape[0] * shape[1] : shape[0])];
                 c.read(name, 0, values.length, values);

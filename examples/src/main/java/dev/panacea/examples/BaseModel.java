@@ -81,7 +81,12 @@ final class BaseModel implements AutoCloseable {
         return tokenizer;
     }
 
-    /** Brings the weights to memory. */
+    /** How the weights are held if nothing else is asked for. */
+    Quantization quantization() {
+        return Quantization.defaultFor(checkpoint);
+    }
+
+    /** Brings the weights to memory; a model that keeps those of the file has to be closed before this. */
     LlamaModel load(Kernels kernels, Quantization quantization) {
         return LlamaModel.load(kernels, checkpoint, new LoadOptions(quantization, DType.BF16));
     }

@@ -17,6 +17,7 @@ import dev.panacea.text.Message;
 import dev.panacea.text.Tokenizer;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 
@@ -32,7 +33,7 @@ final class Chat {
      * What is asked of.
      *
      * @param model empty for the one that the adapter was trained on
-     * @param quantization empty for that of the training
+     * @param quantization empty for that of the training, or where it is not known, for what suits the model's file
      */
     record Settings(Optional<String> model, OutputFolder output, Optional<Quantization> quantization, int answerTokens) {}
 
@@ -44,7 +45,7 @@ final class Chat {
         PeftAdapter trained = PeftAdapter.read(settings.output().adapter());
         try (Kernels kernels = Backends.cpu();
                 BaseModel base = BaseModel.open(settings.model().or(() -> trained.config().baseModel()), console);
-                LlamaModel model = base.load(kernels, settings.quantization().orElseGet(() -> quantization(settings.output())));
+                LlamaModel model = base.load(kernels, settings.quantization().or(() -> quantization(settings.output())).orElseGet(base::quantization));
                 LoraAdapter adapter = LoraAdapter.fromPeft(model, trained)) {
             adapter.attachTo(model);
             ChatEncoder chat = ChatEncoder.of(base.tokenizer(), ChatTemplate.Options.NONE);
@@ -57,14 +58,14 @@ final class Chat {
         }
     }
 
-    /** What the adapter's weights were trained on, by the metrics beside it; without these, NF4 as by default. */
-    private static Quantization quantization(OutputFolder output) {
+    /** What the adapter's weights were trained on, by the metrics beside it; nothing without these. */
+    private static Optional<Quantization> quantization(OutputFolder output) {
         if (!Files.isRegularFile(output.metrics())) {
-            return Quantization.NF4;
+            return Optional.empty();
         }
         try {
-            JsonNode name = new JsonMapper().readTree(output.metrics().toFile()).path("settings").path("quantization");
-            return name.asText().equals("none") ? Quantization.NONE : Quantization.NF4;
+            String name = new JsonMapper().readTree(output.metrics().toFile()).path("settings").path("quantization").asText();
+            return Arrays.stream(Quantization.values()).filter(q -> q.name().equalsIgnoreCase(name)).findFirst();
         } catch (IOException e) {
             throw new PanaceaException("Cannot read " + output.metrics() + " to see what the adapter was trained with: " + e.getMessage() + ". Give --quantization", e);
         }

@@ -1,5 +1,6 @@
 package dev.panacea.examples;
 
+import dev.panacea.io.ByteCount;
 import java.time.Duration;
 import java.util.Locale;
 
@@ -41,6 +42,11 @@ final class Figures {
     /** Two decimals, or an exponent where that would say nothing. */
     static String perplexity(double value) {
         return value < 1e6 ? format("%,.2f", value) : format("%.2e", value);
+    }
+
+    /** 112 MB in memory; 98 MB mapped, 140 kB in memory. */
+    static String weights(long bytes, long mapped) {
+        return (mapped > 0 ? ByteCount.text(mapped) + " mapped, " : "") + ByteCount.text(bytes - mapped) + " in memory";
     }
 
     /** A change with its sign. */

@@ -3,6 +3,7 @@ package dev.panacea.examples;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraConfig;
+import dev.panacea.train.GradientCheckpointing;
 import dev.panacea.train.SftConfig;
 import java.io.File;
 import java.io.PrintWriter;
@@ -34,7 +35,7 @@ import picocli.CommandLine.Spec;
         descriptionHeading = "%n",
         description = {
             "Fine-tunes a Llama model with LoRA on this computer's CPU, and shows what that changed.",
-            "With no options: SmolLM2-135M-Instruct, 4-bit NF4 weights, bundled doctor-patient dialogues, a few minutes on two cores."
+            "With no options: SmolLM2-135M-Instruct on the 4-bit weights of its GGUF file, bundled doctor-patient dialogues, a few minutes on two cores."
         },
         optionListHeading = "%n",
         footerHeading = "%nExamples:%n",
@@ -83,8 +84,9 @@ public final class FinetuneCommand implements Callable<Integer> {
         @Option(names = "--model", paramLabel = "PATH|NAME", description = "A .gguf file, a folder in Hugging Face's format, or a name on its hub (default: SmolLM2-135M-Instruct).")
         private String model;
 
-        @Option(names = "--quantization", paramLabel = "nf4|none", defaultValue = "nf4",
-                description = "How the frozen weights are held: 4-bit NF4 with double quantization (QLoRA), or bf16 (default: ${DEFAULT-VALUE}).")
+        @Option(names = "--quantization", paramLabel = "keep|nf4|none",
+                description = "How the frozen weights are held: as the file has them, mapped and not converted; 4-bit NF4 with double quantization (QLoRA); or bf16 "
+                        + "(default: keep for a GGUF file, nf4 for others).")
         private String quantization;
 
         @Option(names = "--device", paramLabel = "cpu", defaultValue = "cpu", description = "Where to compute (default: ${DEFAULT-VALUE}; this version has no other).")
@@ -131,6 +133,10 @@ public final class FinetuneCommand implements Callable<Integer> {
 
         @Option(names = "--gradient-accumulation-steps", paramLabel = "N", defaultValue = "1", description = "Batches per optimizer step (default: ${DEFAULT-VALUE}).")
         private String accumulation;
+
+        @Option(names = "--gradient-checkpointing", paramLabel = "auto|on|off", defaultValue = "auto",
+                description = "Compute activations again instead of keeping them: less memory, the same result, a third more time (default: ${DEFAULT-VALUE}: when needed).")
+        private String gradientCheckpointing;
 
         @Option(names = "--seed", paramLabel = "N", defaultValue = "42", description = "Same seed, same machine: same result (default: ${DEFAULT-VALUE}).")
         private String seed;
@@ -221,6 +227,7 @@ public final class FinetuneCommand implements Callable<Integer> {
                 .gradientAccumulationSteps(whole("--gradient-accumulation-steps", training.accumulation, 1, 4096))
                 .maxSeqLength(whole("--max-seq-length", data.maxSeqLength, 8, 1 << 20))
                 .seed(seed())
+                .gradientCheckpointing(gradientCheckpointing())
                 .build();
         LoraConfig lora = new LoraConfig(whole("--rank", adapter.rank, 1, 1 << 16), real("--alpha", adapter.alpha, 1e-6, 1e6), targetModules(), false);
         int answerTokens = whole("--answer-tokens", results.answerTokens, 1, 1 << 16);
@@ -230,7 +237,7 @@ public final class FinetuneCommand implements Callable<Integer> {
 
     private Chat.Settings chatSettings(FinetuneSettings s) {
         boolean tokensGiven = given("--answer-tokens");
-        return new Chat.Settings(s.model(), s.output(), given("--quantization") ? Optional.of(s.quantization()) : Optional.empty(), tokensGiven ? s.answerTokens() : Chat.ANSWER_TOKENS);
+        return new Chat.Settings(s.model(), s.output(), s.quantization(), tokensGiven ? s.answerTokens() : Chat.ANSWER_TOKENS);
     }
 
     private boolean given(String option) {
@@ -270,11 +277,21 @@ public final class FinetuneCommand implements Callable<Integer> {
         }
     }
 
-    private Quantization quantization() {
-        return switch (model.quantization.toLowerCase(Locale.ROOT)) {
+    private Optional<Quantization> quantization() {
+        return Optional.ofNullable(model.quantization).map(name -> switch (name.toLowerCase(Locale.ROOT)) {
+            case "keep" -> Quantization.KEEP;
             case "nf4" -> Quantization.NF4;
             case "none" -> Quantization.NONE;
-            default -> throw wrong("--quantization", model.quantization, "nf4 or none is needed");
+            default -> throw wrong("--quantization", name, "keep, nf4 or none is needed");
+        });
+    }
+
+    private GradientCheckpointing gradientCheckpointing() {
+        return switch (training.gradientCheckpointing.toLowerCase(Locale.ROOT)) {
+            case "auto" -> GradientCheckpointing.AUTO;
+            case "on" -> GradientCheckpointing.ON;
+            case "off" -> GradientCheckpointing.OFF;
+            default -> throw wrong("--gradient-checkpointing", training.gradientCheckpointing, "auto, on or off is needed");
         };
     }
 

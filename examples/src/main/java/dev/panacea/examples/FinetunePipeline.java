@@ -2,7 +2,6 @@ package dev.panacea.examples;
 
 import dev.panacea.data.MaskAudit;
 import dev.panacea.io.AtomicFiles;
-import dev.panacea.io.ByteCount;
 import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.llama.LlamaConfig;
@@ -44,8 +43,9 @@ final class FinetunePipeline {
                 RunData data = readData(base);
 
                 console.heading("Before training");
-                Optional<Measurement> asLoaded = settings.quantization() == Quantization.NONE ? Optional.empty() : Optional.of(measureAsLoaded(kernels, base, data));
-                try (LlamaModel model = load(kernels, base, settings.quantization()); LoraAdapter adapter = LoraAdapter.create(model, settings.lora(), settings.training().seed())) {
+                Quantization quantization = settings.quantization().orElseGet(base::quantization);
+                Optional<Measurement> asLoaded = quantization == Quantization.NF4 ? Optional.of(measureAsLoaded(kernels, base, data)) : Optional.empty();
+                try (LlamaModel model = load(kernels, base, quantization); LoraAdapter adapter = LoraAdapter.create(model, settings.lora(), settings.training().seed())) {
                     Measurement before = measure(model, base, data, "before");
                     asLoaded.ifPresent(a -> console.line("So quantization to 4 bits costs " + Figures.change(before.score().loss().loss() - a.score().loss().loss(), 3) + " in loss"));
 
@@ -108,10 +108,13 @@ final class FinetunePipeline {
     }
 
     private LlamaModel load(Kernels kernels, BaseModel base, Quantization quantization) {
-        boolean nf4 = quantization == Quantization.NF4;
-        console.doing(nf4 ? "Quantizing the linear layers to NF4 with double quantization" : "Loading the weights in bf16");
-        LlamaModel model = clock.time(nf4 ? "quantize" : "load", () -> base.load(kernels, quantization));
-        console.done(ByteCount.text(model.weightBytes()) + " in memory");
+        console.doing(switch (quantization) {
+            case KEEP -> "Taking the weights as the file holds them";
+            case NF4 -> "Quantizing the linear layers to NF4 with double quantization";
+            case NONE -> "Loading the weights in bf16";
+        });
+        LlamaModel model = clock.time(quantization == Quantization.NF4 ? "quantize" : "load", () -> base.load(kernels, quantization));
+        console.done(Figures.weights(model.weightBytes(), model.mappedWeightBytes()));
         return model;
     }
 
@@ -164,7 +167,8 @@ final class FinetunePipeline {
     // ---- results -----------------------------------------------------------------------------------------------------
 
     private RunRecord.Model about(BaseModel base, LlamaModel model) {
-        return new RunRecord.Model(base.name(), base.origin(), base.description(), model.weightBytes());
+        return new RunRecord.Model(base.name(), base.origin(), base.description(), model.options().quantization(), model.weightBytes(),
+                model.mappedWeightBytes());
     }
 
     private static RunRecord.Data about(RunData data) {

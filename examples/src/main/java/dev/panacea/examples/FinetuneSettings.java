@@ -12,6 +12,7 @@ import java.util.Optional;
  * @param model a path or a name on the hub; empty for the default model
  * @param data empty for the bundled dialogues
  * @param evalData empty to hold a tenth of {@code data} out
+ * @param quantization empty for what suits the model's file
  * @param answers held-out questions that the model answers for BLEU; 0 for none
  * @param answerTokens most new tokens of such an answer
  */
@@ -21,7 +22,7 @@ record FinetuneSettings(
         Optional<Path> evalData,
         OutputFolder output,
         LoraConfig lora,
-        Quantization quantization,
+        Optional<Quantization> quantization,
         SftConfig training,
         int answers,
         int answerTokens) {}

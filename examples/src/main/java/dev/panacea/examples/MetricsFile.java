@@ -6,9 +6,12 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import dev.panacea.kernels.PanaceaException;
+import dev.panacea.train.MemoryPlan;
 import dev.panacea.train.SftConfig;
 import dev.panacea.train.StepReport;
+import dev.panacea.train.TrainingResult;
 import java.util.Locale;
+import java.util.OptionalLong;
 
 /** A run in numbers, for programs: metrics.json. Names follow transformers and PEFT where they have one; null is what is not known. */
 final class MetricsFile {
@@ -28,8 +31,9 @@ final class MetricsFile {
                 .put("origin", run.model().origin())
                 .put("description", run.model().description())
                 .put("weight_bytes", run.model().weightBytes())
+                .put("mapped_weight_bytes", run.model().mappedBytes())
                 .put("adapter_parameters", run.adapterParameters());
-        settings(root.putObject("settings"), run.settings());
+        settings(root.putObject("settings"), run);
         root.putObject("data")
                 .put("source", run.data().source())
                 .put("held_out_source", run.data().heldOutSource())
@@ -44,11 +48,8 @@ final class MetricsFile {
         root.put("training_tokens", run.training().tokens());
         root.put("training_seconds", seconds(run.training().duration().toMillis()));
         number(root, "tokens_per_second", run.training().tokensPerSecond());
-        if (run.peakResidentBytes().isPresent()) {
-            root.put("peak_resident_bytes", run.peakResidentBytes().getAsLong());
-        } else {
-            root.putNull("peak_resident_bytes");
-        }
+        bytes(root, "peak_resident_bytes", run.peakResidentBytes());
+        memory(root.putObject("training_memory"), run.training());
         ObjectNode phases = root.putObject("phase_seconds");
         run.phases().forEach((name, time) -> phases.put(name, seconds(time.toMillis())));
         root.put("total_seconds", seconds(run.total().toMillis()));
@@ -61,13 +62,14 @@ final class MetricsFile {
         }
     }
 
-    private static void settings(ObjectNode node, FinetuneSettings s) {
+    private static void settings(ObjectNode node, RunRecord run) {
+        FinetuneSettings s = run.settings();
         SftConfig t = s.training();
         node.put("model", s.model().orElse("default"))
                 .put("data", s.data().map(Object::toString).orElse("bundled"))
                 .put("eval_data", s.evalData().map(Object::toString).orElse("held-out tenth"))
                 .put("output", s.output().toString())
-                .put("quantization", s.quantization().name().toLowerCase(Locale.ROOT))
+                .put("quantization", run.model().quantization().name().toLowerCase(Locale.ROOT))
                 .put("rank", s.lora().r())
                 .put("alpha", s.lora().loraAlpha());
         s.lora().targetModules().forEach(node.putArray("target_modules")::add);
@@ -88,9 +90,35 @@ final class MetricsFile {
                 .put("max_grad_norm", t.maxGradNorm())
                 .put("max_seq_length", t.maxSeqLength())
                 .put("seed", t.seed())
+                .put("gradient_checkpointing", t.gradientCheckpointing().name().toLowerCase(Locale.ROOT))
                 .put("device", "cpu")
                 .put("answers", s.answers())
                 .put("answer_tokens", s.answerTokens());
+    }
+
+    /** What was planned before the first step, and what the process had after the largest one. */
+    private static void memory(ObjectNode node, TrainingResult training) {
+        MemoryPlan p = training.plan();
+        node.put("gradient_checkpointing", p.checkpointing())
+                .put("reason", p.reason())
+                .put("planned_bytes", p.total())
+                .put("weight_bytes", p.weights())
+                .put("adapter_bytes", p.adapter())
+                .put("optimizer_bytes", p.optimizer())
+                .put("step_bytes", p.step())
+                .put("logit_bytes", p.logits())
+                .put("kernel_scratch_bytes", p.scratch())
+                .put("rest_bytes", p.rest());
+        bytes(node, "available_bytes", p.available());
+        bytes(node, "measured_bytes", training.peakResidentBytes());
+    }
+
+    private static void bytes(ObjectNode node, String name, OptionalLong value) {
+        if (value.isPresent()) {
+            node.put(name, value.getAsLong());
+        } else {
+            node.putNull(name);
+        }
     }
 
     private static void score(ObjectNode node, RunRecord.Score score) {

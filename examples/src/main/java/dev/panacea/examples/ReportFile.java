@@ -2,6 +2,7 @@ package dev.panacea.examples;
 
 import dev.panacea.io.ByteCount;
 import dev.panacea.llama.Quantization;
+import dev.panacea.train.MemoryPlan;
 import dev.panacea.train.SftConfig;
 import java.time.Duration;
 import java.time.ZoneOffset;
@@ -86,16 +87,16 @@ final class ReportFile {
     }
 
     private void comparison() {
-        boolean quantized = run.settings().quantization() == Quantization.NF4;
+        boolean requantized = run.model().requantized();
         html.append("<section class=\"card\">\n<h2>Before and after</h2>\n<div class=\"scroll\"><table class=\"numbers\">\n<thead><tr><th>On held-out data</th><th>Loss</th>")
                 .append("<th>Perplexity</th><th>BLEU</th><th>Target tokens</th></tr></thead>\n<tbody>\n");
-        if (quantized) {
+        if (requantized) {
             score("Weights as loaded", run.asLoaded(), "");
         }
-        score(quantized ? "Quantized to NF4, before training" : "Before training", run.before(), "");
+        score(requantized ? "Quantized to NF4, before training" : "Before training", run.before(), "");
         score("After training", run.after(), " class=\"after\"");
         html.append("</tbody></table></div>\n<p class=\"note\">");
-        if (quantized) {
+        if (requantized) {
             html.append("Quantization to 4 bits cost ").append(Figures.change(run.before().loss().loss() - run.asLoaded().loss().loss(), 3)).append(" in loss; training changed it by ")
                     .append(Figures.change(run.after().loss().loss() - run.before().loss().loss(), 3)).append(". ");
         }
@@ -139,7 +140,11 @@ final class ReportFile {
         html.append("<section class=\"card\">\n<h2>Settings and machine</h2>\n<div class=\"columns\">\n<table>\n");
         row("Model", run.model().description());
         row("Model from", run.model().origin());
-        row("Weights in memory", ByteCount.text(run.model().weightBytes()) + (s.quantization() == Quantization.NF4 ? ", linear layers in NF4 with double quantization" : ", bf16"));
+        row("Weights in memory", Figures.weights(run.model().weightBytes(), run.model().mappedBytes()) + switch (run.model().quantization()) {
+            case KEEP -> ", as the file holds them";
+            case NF4 -> ", linear layers in NF4 with double quantization";
+            case NONE -> ", bf16";
+        });
         row("Training data", run.data().source() + ", " + Figures.count(run.data().trainingExamples()) + " examples");
         row("Tokens trained on", Figures.format("%.0f %% of the training tokens", 100 * run.data().trainedShare()));
         row("LoRA", "rank " + s.lora().r() + ", alpha " + trimmed(s.lora().loraAlpha()) + " on " + String.join(", ", s.lora().targetModules()));
@@ -154,6 +159,10 @@ final class ReportFile {
         row("System", run.machine().system());
         row("Tokens trained", Figures.count(run.training().tokens()) + " at " + Figures.format("%.0f", run.training().tokensPerSecond()) + " per second");
         row("Peak resident memory", run.peakResidentBytes().isPresent() ? ByteCount.text(run.peakResidentBytes().getAsLong()) : "not known on this system");
+        MemoryPlan plan = run.training().plan();
+        row("Memory of training", "planned " + ByteCount.text(plan.total()) + ", measured " + (run.training().peakResidentBytes().isPresent() ? ByteCount.text(run.training()
+                .peakResidentBytes().getAsLong()) : "nothing on this system") + "; one step " + ByteCount.text(plan.step()) + (plan.checkpointing() ? ", with" : ", without")
+                + " gradient checkpointing");
         for (Map.Entry<String, Duration> phase : run.phases().entrySet()) {
             row("Time: " + phase.getKey().replace('_', ' '), Figures.duration(phase.getValue()));
         }

@@ -2,6 +2,7 @@ package dev.panacea.examples;
 
 import dev.panacea.eval.HeldOutLoss;
 import dev.panacea.kernels.Kernels;
+import dev.panacea.llama.Quantization;
 import dev.panacea.train.TrainingResult;
 import java.time.Duration;
 import java.time.Instant;
@@ -13,7 +14,7 @@ import java.util.OptionalLong;
 /**
  * All that a finished run has to tell; metrics.json and report.html are two views of it.
  *
- * @param asLoaded of the weights in the precision of the file, before they were quantized
+ * @param asLoaded of the weights in the precision of the file, before they were quantized; the same as {@code before} where nothing was
  * @param before of the weights that are trained on, with no adapter
  * @param after with the trained adapter
  * @param peakResidentBytes empty where the system does not tell
@@ -44,9 +45,16 @@ record RunRecord(
      * @param name for people, such as {@code SmolLM2-135M-Instruct}
      * @param origin where it came from
      * @param description file and format
-     * @param weightBytes in memory, as trained on
+     * @param quantization as trained on
+     * @param weightBytes of all weights as trained on
+     * @param mappedBytes of these, what is used where it is mapped in the file
      */
-    record Model(String name, String origin, String description, long weightBytes) {}
+    record Model(String name, String origin, String description, Quantization quantization, long weightBytes, long mappedBytes) {
+        /** Whether the weights that were trained on differ from those of the file. */
+        boolean requantized() {
+            return quantization == Quantization.NF4;
+        }
+    }
 
     /**
      * What it was tuned on.

@@ -1,7 +1,6 @@
 package dev.panacea.examples;
 
 import dev.panacea.io.ByteCount;
-import dev.panacea.llama.Quantization;
 import java.util.OptionalDouble;
 
 /** The end of a run, for a person at a terminal: what changed, how the model answers now, and where everything lies. */
@@ -11,12 +10,12 @@ final class Summary {
     static void print(RunRecord run, Console console) {
         samples(run, console);
         console.heading("Result on held-out data");
-        boolean quantized = run.settings().quantization() == Quantization.NF4;
+        boolean requantized = run.model().requantized();
         console.line(console.dim(Figures.format("%-22s %8s %12s %8s", "", "loss", "perplexity", "BLEU")));
-        if (quantized) {
+        if (requantized) {
             console.line(row("weights as loaded", run.asLoaded()));
         }
-        console.line(row(quantized ? "in NF4, before" : "before", run.before()));
+        console.line(row(requantized ? "in NF4, before" : "before", run.before()));
         console.line(console.bold(row("after", run.after())));
         console.line("");
         console.line(Figures.format("%.0f training tokens per second, peak memory %s, %s in all", run.training().tokensPerSecond(), run.peakResidentBytes().isPresent()

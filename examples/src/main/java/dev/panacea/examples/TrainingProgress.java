@@ -1,5 +1,6 @@
 package dev.panacea.examples;
 
+import dev.panacea.train.MemoryPlan;
 import dev.panacea.train.StepReport;
 import dev.panacea.train.TrainingListener;
 
@@ -16,6 +17,11 @@ final class TrainingProgress implements TrainingListener {
 
     TrainingProgress(Console console) {
         this.console = console;
+    }
+
+    @Override
+    public void onPlan(MemoryPlan plan) {
+        plan.lines().forEach(console::line);
     }
 
     @Override

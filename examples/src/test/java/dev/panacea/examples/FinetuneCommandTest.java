@@ -25,11 +25,12 @@ class FinetuneCommandTest {
         "--alpha | NaN | a number from 1.0e-6 to 1000000 is needed",
         "--target-modules | q_proj,foo | \"foo\" is not a linear layer of a Llama",
         "--target-modules | q_proj, | \"\" is not a linear layer of a Llama",
-        "--quantization | int8 | nf4 or none is needed",
+        "--quantization | int8 | keep, nf4 or none is needed",
         "--device | cuda | GPUs are not supported in this version; use cpu",
         "--device | tpu | cpu is needed",
         "--epochs | 0 | a number from 1.0e-6 to 10000 is needed",
         "--epochs | many | a number from 1.0e-6 to 10000 is needed",
+        "--gradient-checkpointing | maybe | auto, on or off is needed",
         "--max-steps | 0 | a whole number from 1 to",
         "--max-steps | 1.5 | a whole number from 1 to",
         "--learning-rate | -1e-4 | a number from 1.0e-12 to 1 is needed",
@@ -111,7 +112,7 @@ class FinetuneCommandTest {
         assertThat(run.exitCode()).isZero();
         assertThat(run.out().lines()).allMatch(l -> l.length() <= 100);
         assertThat(run.out()).contains("--model", "--data", "--eval-data", "--output", "--rank", "--alpha", "--target-modules", "--quantization", "--epochs", "--max-steps",
-                "--learning-rate", "--batch-size", "--gradient-accumulation-steps", "--max-seq-length", "--seed", "--device", "--chat", "--help", "--version", "Examples:",
+                "--learning-rate", "--batch-size", "--gradient-accumulation-steps", "--gradient-checkpointing", "--max-seq-length", "--seed", "--device", "--chat", "--help", "--version", "Examples:",
                 "finetune-output").doesNotContain("${");
     }
 

@@ -37,8 +37,10 @@ class FinetunePipelineTest {
     }
 
     private Run train(Path output, String... more) {
-        return Run.of(Stream.concat(Stream.of("--model", model.toString(), "--data", data.toString(), "--output", output.toString(), "--learning-rate",
-                "0.02", "--rank", "4", "--answers", "2", "--answer-tokens", "12"), Arrays.stream(more)).toArray(String[]::new));
+        Stream<String> common = Stream.of("--data", data.toString(), "--output", output.toString(), "--learning-rate", "0.02", "--rank", "4", "--answers", "2", "--answer-tokens",
+                "12");
+        Stream<String> base = List.of(more).contains("--model") ? Stream.empty() : Stream.of("--model", model.toString());
+        return Run.of(Stream.of(common, base, Arrays.stream(more)).flatMap(s -> s).toArray(String[]::new));
     }
 
     @Test
@@ -65,6 +67,8 @@ class FinetunePipelineTest {
             tokens += step.get("tokens").asLong();
             assertThat(step.get("grad_norm").asDouble()).isPositive();
         }
+        long measured = metrics.at("/training_memory/measured_bytes").asLong();
+        assertThat(metrics.at("/training_memory/planned_bytes").asLong()).isBetween(measured / 2, 2 * measured);
         assertThat(metrics.at("/training_tokens").asLong()).isEqualTo(tokens);
         assertThat(metrics.at("/settings/rank").asInt()).isEqualTo(4);
         assertThat(metrics.at("/model/origin").asText()).isEqualTo("local path");
@@ -77,12 +81,39 @@ class FinetunePipelineTest {
     }
 
     @Test
+    void aGgufModelIsTrainedOnTheWeightsOfItsFile() throws IOException {
+        Path gguf = TinyGguf.write(folder.resolve("tiny.gguf"));
+        Path output = folder.resolve("out");
+        Run run = train(output, "--model", gguf.toString(), "--epochs", "4");
+        assertThat(run.err()).isEmpty();
+        assertThat(run.exitCode()).isZero();
+        assertThat(run.out()).contains("Taking the weights as the file holds them", " kB mapped, ").doesNotContain("NF4", "uantiz", "as loaded");
+        assertThat(run.out().split("Held-out loss")).as("once before and once after").hasSize(3);
+        JsonNode metrics = new JsonMapper().readTree(output.resolve("metrics.json").toFile());
+        assertThat(metrics.at("/settings/quantization").asText()).isEqualTo("keep");
+        assertThat(metrics.at("/evaluation/as_loaded")).isEqualTo(metrics.at("/evaluation/before"));
+        assertThat(metrics.at("/evaluation/after/loss").asDouble()).isLessThan(metrics.at("/evaluation/before/loss").asDouble() - 1);
+        assertThat(metrics.at("/model/mapped_weight_bytes").asLong()).isPositive().isLessThan(metrics.at("/model/weight_bytes").asLong());
+
+        Run chat = Run.of("--chat", "What is this?", "--output", output.toString(), "--answer-tokens", "10");
+        assertThat(chat.err()).isEmpty();
+        assertThat(chat.exitCode()).isZero();
+
+        Run nf4 = train(folder.resolve("nf4"), "--model", gguf.toString(), "--max-steps", "1", "--quantization", "nf4");
+        assertThat(nf4.out()).contains("So quantization to 4 bits costs");
+    }
+
+    @Test
     void sameSeedSameResultAndAnEarlierRunIsReplaced() throws IOException {
         Path output = folder.resolve("out");
         train(output, "--max-steps", "3", "--quantization", "none");
         byte[] first = Files.readAllBytes(output.resolve("adapter/adapter_model.safetensors"));
         Run again = train(output, "--max-steps", "3", "--quantization", "none");
         assertThat(again.out()).contains("The results of an earlier run in " + output + " will be replaced").doesNotContain("NF4", "quantization");
+        assertThat(Files.readAllBytes(output.resolve("adapter/adapter_model.safetensors"))).isEqualTo(first);
+        Run checkpointed = train(output, "--max-steps", "3", "--quantization", "none", "--gradient-checkpointing", "on");
+        assertThat(again.out()).contains("Gradient checkpointing is off: ");
+        assertThat(checkpointed.out()).contains("Gradient checkpointing is on: as asked for", "Memory at the peak of training: ");
         assertThat(Files.readAllBytes(output.resolve("adapter/adapter_model.safetensors"))).isEqualTo(first);
         train(output, "--max-steps", "3", "--quantization", "none", "--seed", "7");
         assertThat(Files.readAllBytes(output.resolve("adapter/adapter_model.safetensors"))).isNotEqualTo(first);

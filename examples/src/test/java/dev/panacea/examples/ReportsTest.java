@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import dev.panacea.eval.HeldOutLoss;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraConfig;
+import dev.panacea.train.MemoryPlan;
 import dev.panacea.train.SftConfig;
 import dev.panacea.train.StepReport;
 import dev.panacea.train.TrainingResult;
@@ -30,20 +31,27 @@ import org.xml.sax.InputSource;
 
 /** metrics.json and report.html of runs made up for the purpose. */
 class ReportsTest {
+    private static final MemoryPlan PLAN = new MemoryPlan(112_000_000, 20_000_000, 20_000_000, 430_000_000, 75_000_000, 8_000_000, 120_000_000, 460_000_000,
+            OptionalLong.of(4_000_000_000L), false, "enough is there");
+
     private static StepReport step(int step, int total, double loss) {
         return new StepReport(step, total, step / 10.0, loss, 0.5, 1e-4 * step, 100 + step, 60, 400, Duration.ZERO);
     }
 
     private static RunRecord run(List<StepReport> steps, double after, OptionalDouble bleu, OptionalLong memory, String text) {
+        return run(steps, after, bleu, memory, new RunRecord.Model(text, "local path", "m.gguf (GGUF Q4_1, 98 MB)", Quantization.NF4, 112_000_000, 0), text);
+    }
+
+    private static RunRecord run(List<StepReport> steps, double after, OptionalDouble bleu, OptionalLong memory, RunRecord.Model model, String text) {
         FinetuneSettings settings = new FinetuneSettings(Optional.empty(), Optional.of(Path.of("rows.csv")), Optional.empty(), new OutputFolder(Path.of("out")),
-                new LoraConfig(8, 16, List.of("q_proj", "v_proj"), false), Quantization.NF4, SftConfig.builder().maxSteps(steps.size()).build(), 16, 128);
+                new LoraConfig(8, 16, List.of("q_proj", "v_proj"), false), Optional.empty(), SftConfig.builder().maxSteps(steps.size()).build(), 16, 128);
         Map<String, Duration> phases = new LinkedHashMap<>();
         phases.put("find_model", Duration.ofMillis(1500));
         phases.put("train", Duration.ofSeconds(90));
-        return new RunRecord(Instant.parse("2026-01-02T03:04:05Z"), settings, new RunRecord.Model(text, "local path", "m.gguf (GGUF Q4_1, 98 MB)", 112_000_000),
+        return new RunRecord(Instant.parse("2026-01-02T03:04:05Z"), settings, model,
                 new RunRecord.Data("rows.csv", "a tenth of rows.csv", 90, 10, 0.6), 1234, new RunRecord.Score(new HeldOutLoss(3.174, 4000), bleu),
                 new RunRecord.Score(new HeldOutLoss(3.383, 4000), bleu), new RunRecord.Score(new HeldOutLoss(after, 4000), bleu),
-                new TrainingResult(steps, 12_000, Duration.ofSeconds(30)), List.of(new RunRecord.Sample(text, text, text, text)), memory, phases,
+                new TrainingResult(steps, 12_000, Duration.ofSeconds(30), PLAN, OptionalLong.of(700_000_000)), List.of(new RunRecord.Sample(text, text, text, text)), memory, phases,
                 new RunRecord.Machine("1.0", "cpu AVX2, 2 threads", "25", "Linux"));
     }
 
@@ -70,6 +78,12 @@ class ReportsTest {
         assertThat(m.at("/steps/4/tokens").asInt()).isEqualTo(105);
         assertThat(m.at("/tokens_per_second").asDouble()).isCloseTo(400, within(1e-6));
         assertThat(m.at("/peak_resident_bytes").asLong()).isEqualTo(1_100_000_000);
+        assertThat(m.at("/training_memory/planned_bytes").asLong()).isEqualTo(710_000_000);
+        assertThat(m.at("/training_memory/step_bytes").asLong()).isEqualTo(430_000_000);
+        assertThat(m.at("/training_memory/measured_bytes").asLong()).isEqualTo(700_000_000);
+        assertThat(m.at("/training_memory/available_bytes").asLong()).isEqualTo(4_000_000_000L);
+        assertThat(m.at("/training_memory/gradient_checkpointing").asBoolean()).isFalse();
+        assertThat(m.at("/settings/gradient_checkpointing").asText()).isEqualTo("auto");
         assertThat(m.at("/phase_seconds/train").asDouble()).isEqualTo(90);
         assertThat(m.at("/total_seconds").asDouble()).isEqualTo(91.5);
         assertThat(m.at("/model/origin").asText()).isEqualTo("local path");
@@ -95,7 +109,18 @@ class ReportsTest {
     void reportShowsWhatMatters() {
         String html = ReportFile.html(ordinary("tiny"));
         assertThat(html).contains("Fine-tuning of tiny", "2 January 2026, 03:04 UTC", "3.174", "3.383", "2.900", "4.25", "1.1 GB", "cpu AVX2, 2 threads", "q_proj, v_proj",
-                "cost +0.209 in loss; training changed it by -0.483", "prefers-color-scheme: dark", "<svg", "12,000 at 400 per second");
+                "cost +0.209 in loss; training changed it by -0.483", "prefers-color-scheme: dark", "<svg", "planned 710 MB, measured 700 MB; one step 430 MB, without gradient checkpointing", "12,000 at 400 per second");
+    }
+
+    @Test
+    void weightsThatAreKeptHaveNothingToCompareWith() throws IOException {
+        RunRecord.Model model = new RunRecord.Model("tiny", "local path", "m.gguf (GGUF Q4_1, 98 MB)", Quantization.KEEP, 98_140_000, 98_000_000);
+        RunRecord kept = run(List.of(step(1, 1, 3)), 2.9, OptionalDouble.of(4.25), OptionalLong.empty(), model, "tiny");
+        assertThat(ReportFile.html(kept)).contains("98 MB mapped, 140 kB in memory, as the file holds them", "Before training").doesNotContain("NF4", "Quantiz", "as loaded");
+        JsonNode m = new JsonMapper().readTree(MetricsFile.json(kept));
+        assertThat(m.at("/settings/quantization").asText()).isEqualTo("keep");
+        assertThat(m.at("/model/weight_bytes").asLong()).isEqualTo(98_140_000);
+        assertThat(m.at("/model/mapped_weight_bytes").asLong()).isEqualTo(98_000_000);
     }
 
     @Test

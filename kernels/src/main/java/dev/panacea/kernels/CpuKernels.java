@@ -106,6 +106,17 @@ public final class CpuKernels implements Kernels {
     }
 
     @Override
+    public long scratchBytes() {
+        calls.lock();
+        try {
+            ensureOpen();
+            return PanaceaCpu.pan_scratch_bytes(context);
+        } finally {
+            calls.unlock();
+        }
+    }
+
+    @Override
     public void upload(MemorySegment source, DeviceBuffer destination) {
         Checks.hostBytes(source, destination);
         copyBytes(source, out("destination", destination), destination.byteSize());

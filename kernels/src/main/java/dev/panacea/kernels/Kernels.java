@@ -35,6 +35,14 @@ public interface Kernels extends AutoCloseable {
         return true;
     }
 
+    /**
+     * Bytes of device memory that the operations have taken for themselves so far: packed operands, partial sums. It grows to what the largest
+     * call needs and is kept until {@link #close()}.
+     */
+    default long scratchBytes() {
+        return 0;
+    }
+
     /** Copies {@code destination.byteSize()} bytes from host memory. */
     void upload(MemorySegment source, DeviceBuffer destination);
 

@@ -121,6 +121,7 @@ class CpuKernelsTest {
                 op("dequantize", (k, b) -> k.dequantize(dense(b[0]), b[1]), f32(15), f32(15)),
                 op("dequantize NF4", (k, b) -> k.dequantize(new Q4Weight(3, 43, 32, b[0], b[1], b[2], Optional.of(new Q4Weight.Nested(b[3], b[4], 0.5f))), b[5]),
                         u8(65), f32(16), u8(5), f32(256), f32(1), f32(129)),
+                op("dequantize Q4_K", (k, b) -> k.dequantize(new BlockWeight(GgmlType.Q4_K, b[0], 2, 256, 2), b[1]), u8(288), f32(512)),
                 op("rmsNorm", (k, b) -> k.rmsNorm(b[0], b[1], 1e-5f, 2, 5, b[2], b[3]), f32(10), f32(5), f32(10), f32(2)),
                 op("rmsNormBackward", (k, b) -> k.rmsNormBackward(b[0], b[1], b[2], b[3], 2, 5, b[4], false), f32(10), f32(5), f32(2), f32(10), f32(10)),
                 op("rmsNormWeightGrad", (k, b) -> k.rmsNormWeightGrad(b[0], b[1], b[2], 2, 5, b[3]), f32(10), f32(2), f32(10), f32(5)),

@@ -11,7 +11,14 @@ final class LinearCases {
      */
     private static final int[][] SIZES = {{1, 1, 1}, {1, 2, 3}, {2, 17, 31}, {3, 33, 64}, {4, 130, 576}, {5, 65, 127}, {17, 63, 130}, {33, 192, 576}, {64, 64, 64}, {65, 130, 33},
             {127, 31, 192}, {1, 192, 576}, {2, 576, 192}, {130, 5, 17}, {63, 257, 1030}, {9, 33, 1601}, {9, 1601, 33},
-        {530, 17, 33}, {0, 17, 31}};
+        {530, 17, 33}, {0, 17, 31}, {6, 17, 192}, {7, 18, 320}, {8, 35, 1088}};
+    /** For formats of blocks of 32: odd numbers of blocks, odd numbers of rows, more than the block of the reduction; and for those of 256, where that ends within a block. */
+    private static final int[][] SIZES_32 = {{1, 1, 32}, {1, 6, 96}, {2, 17, 64}, {3, 33, 544}, {4, 130, 576}, {5, 66, 96}, {17, 63, 160}, {33, 192, 576}, {64, 64, 64}, {63, 257, 1280},
+            {9, 34, 1632}, {9, 1602, 32}, {1, 192, 768}, {2, 576, 192}, {530, 18, 32}, {0, 17, 64}, {6, 17, 96},
+            {7, 18, 320}, {8, 35, 1056}};
+    private static final int[][] SIZES_256 = {{1, 1, 256}, {1, 6, 768}, {2, 17, 512}, {3, 33, 1280}, {4, 130, 256}, {5, 66, 1280}, {17, 63, 1792}, {33, 192, 512}, {64, 64, 256}, {9, 34, 3328},
+            {9, 1602, 256}, {2, 576, 768}, {530, 18, 256}, {0, 17, 512},
+            {6, 17, 256}, {7, 18, 512}, {8, 35, 1280}};
     private static final int[] RANKS = {1, 3, 8, 16, 33};
     private static final int[] BLOCKS = {64, 64, 32, 64, 128, 4096};
     private static final DType[][] TYPES = {{DType.F32, DType.F32}, {DType.BF16, DType.BF16}};
@@ -21,8 +28,16 @@ final class LinearCases {
 
     /** The numbers of one case. */
     private record Shape(int m, int n, int k, WeightFormat format, int block, int rank, DType in, DType out, boolean accumulate) {
+        /** Of every four block weights with even rows, one is in order, one has pairs of 2 rows, one has all rows for one head, one has heads of some rows. */
+        int pairDim() {
+            int[] candidates = {0, 2, n, n % 6 == 0 ? 6 : 64};
+            int dim = candidates[(m + n / 2 + k / 32) % 4];
+            return format.ggml().isEmpty() || dim % 2 != 0 || dim > 0 && n % dim != 0 ? 0 : dim;
+        }
+
         KernelCase named(String operation) {
-            String text = "%s %s%s %s->%s m=%d n=%d k=%d".formatted(operation, format, format.isQ4() ? "/" + block : "", in, out, m, n, k);
+            String detail = format.isQ4() ? "/" + block : pairDim() > 0 ? "/pairs of " + pairDim() : "";
+            String text = "%s %s%s %s->%s m=%d n=%d k=%d".formatted(operation, format, detail, in, out, m, n, k);
             KernelCase c = new KernelCase(text + (operation.startsWith("lora") ? " rank=" + rank : "") + (accumulate ? " accumulate" : ""));
             return format.add(c, n, k, block);
         }
@@ -34,7 +49,7 @@ final class LinearCases {
         }
 
         Weight weight(KernelCase.Buffers b) {
-            return format.of(b, n, k, block);
+            return format.of(b, n, k, block, pairDim());
         }
 
         Lora lora(KernelCase.Buffers b) {
@@ -42,10 +57,18 @@ final class LinearCases {
         }
     }
 
+    private static int[][] sizes(WeightFormat format) {
+        return switch (format.ggml().map(GgmlType::blockElements).orElse(1)) {
+            case 32 -> SIZES_32;
+            case 256 -> SIZES_256;
+            default -> SIZES;
+        };
+    }
+
     private static List<Shape> shapes(DType[][] types) {
         List<Shape> shapes = new ArrayList<>();
         for (WeightFormat format : WeightFormat.values()) {
-            for (int[] size : SIZES) {
+            for (int[] size : sizes(format)) {
                 for (DType[] type : types) {
                     int i = shapes.size();
                     shapes.add(new Shape(size[0], size[1], size[2], format, BLOCKS[i % BLOCKS.length], RANKS[i / 2 % RANKS.length], type[0], type[1], i % 3 == 0));
@@ -64,7 +87,7 @@ final class LinearCases {
             cases.add(loraBackward(s));
         }
         for (Shape s : shapes(MIXED)) {
-            if (s.m() == 5 || s.m() == 33 || s.k() == 31) {
+            if (s.m() == 5 || s.m() == 33 || s.k() == 31 || s.k() == 544 || s.k() == 1792) {
                 cases.add(linear(s));
                 cases.add(inputGrad(s));
             }
@@ -72,6 +95,11 @@ final class LinearCases {
         for (int[] size : SIZES) {
             for (DType type : List.of(DType.F32, DType.BF16)) {
                 cases.add(weightGrad(size[0], size[1], size[2], type));
+            }
+        }
+        for (WeightFormat format : WeightFormat.values()) {
+            for (int m : new int[] {1, 8}) {
+                cases.add(unevenLinear(new Shape(m, 33, 768, format, 64, 1, DType.BF16, DType.F32, false)));
             }
         }
         quantization(cases);
@@ -83,6 +111,19 @@ final class LinearCases {
         return s.named("linear").in("x", s.in(), s.m() * s.k()).result("y", s.out(), s.m() * s.n(), s.accumulate())
                 .call((k, b) -> k.linear(s.weight(b), b.at("x"), s.m(), b.at("y"), s.accumulate()))
                 .naive(s.in(), (k, b) -> NaiveBf16.linear(s.weight(b), b.at("x"), s.m(), b.at("y"), s.accumulate()));
+    }
+
+    /** Few rows of x that a scale for all of their values would spoil: huge and tiny values, runs of zeros, and a row of nothing else. */
+    private static KernelCase unevenLinear(Shape s) {
+        KernelCase c = s.named("linear, uneven x,");
+        double[] x = KernelCase.random(c.random(), (long) s.m() * s.k(), 1);
+        for (int i = 0; i < x.length; i++) {
+            int column = i % s.k();
+            x[i] *= column == 5 ? 3e4 : column % 97 == 96 ? 1e3 : column / 128 == 2 ? 1e-3 : column / 128 == 4 ? 1e-38 : column / 96 == 4 || i / s.k() == 6 ? 0 : 1;
+        }
+        return c.in("x", s.in(), x).result("y", s.out(), s.m() * s.n(), false)
+                .call((k, b) -> k.linear(s.weight(b), b.at("x"), s.m(), b.at("y"), false))
+                .naive(s.in(), (k, b) -> NaiveBf16.linear(s.weight(b), b.at("x"), s.m(), b.at("y"), false));
     }
 
     private static KernelCase inputGrad(Shape s) {
@@ -126,7 +167,7 @@ final class LinearCases {
             }
         }
         for (WeightFormat format : WeightFormat.values()) {
-            for (int[] size : SIZES) {
+            for (int[] size : sizes(format)) {
                 for (DType type : List.of(DType.F32, DType.BF16)) {
                     Shape s = new Shape(1, size[1], size[2], format, BLOCKS[size[2] % BLOCKS.length], 1, type, type, false);
                     cases.add(s.named("dequantize").sameBits().out("y", type, s.n() * s.k()).call((k, b) -> k.dequantize(s.weight(b), b.at("y"))));
@@ -138,10 +179,11 @@ final class LinearCases {
     private static void rows(List<KernelCase> cases) {
         int[] index = {4, 0, 16, 16, 3, 16, 0};
         for (WeightFormat format : WeightFormat.values()) {
-            for (int cols : new int[] {1, 3, 33, 64, 127, 576}) {
+            int elements = format.ggml().map(GgmlType::blockElements).orElse(1);
+            for (int cols : elements == 1 ? new int[] {1, 3, 33, 64, 127, 576} : new int[] {elements, 3 * elements, 5 * elements}) {
                 for (DType type : List.of(DType.F32, DType.BF16)) {
                     for (int m : new int[] {0, 1, index.length}) {
-                        Shape s = new Shape(m, 17, cols, format, BLOCKS[cols % BLOCKS.length], 1, type, type, false);
+                        Shape s = new Shape(m, 18, cols, format, BLOCKS[cols % BLOCKS.length], 1, type, type, false);
                         cases.add(s.named("gatherRows").sameBits().ints("index", index).out("y", type, m * cols)
                                 .call((k, b) -> k.gatherRows(s.weight(b), b.at("index"), m, b.at("y"))));
                     }

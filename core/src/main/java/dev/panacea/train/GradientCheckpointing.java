@@ -1,0 +1,9 @@
+package dev.panacea.train;
+
+/** Whether a training step keeps one activation per layer and computes the others again: less memory for about a third more time, and the same gradients. */
+public enum GradientCheckpointing {
+    /** Only when the step does not fit into the available memory without. */
+    AUTO,
+    ON,
+    OFF
+}

@@ -1,0 +1,162 @@
+package dev.panacea.train;
+
+import dev.panacea.data.Batches;
+import dev.panacea.data.Targets;
+import dev.panacea.data.TokenizedExample;
+import dev.panacea.io.ByteCount;
+import dev.panacea.kernels.PanaceaException;
+import dev.panacea.llama.LlamaModel;
+import dev.panacea.llama.Pass;
+import dev.panacea.lora.LoraAdapter;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
+
+/** Finds out what a training run will need and whether that is there, and decides on gradient checkpointing. */
+final class MemoryPlanner {
+    /** Share of the available memory that is left to other programs. */
+    private static final double MARGIN = 0.1;
+    /** Steps whose micro-batches are all looked at; of longer runs a bound is planned for. */
+    private static final int STEPS_LOOKED_AT = 100_000;
+
+    private final LlamaModel model;
+    private final LoraAdapter adapter;
+    private final SftConfig config;
+    private final ProcessMemory process;
+
+    MemoryPlanner(LlamaModel model, LoraAdapter adapter, SftConfig config, ProcessMemory process) {
+        this.model = model;
+        this.adapter = adapter;
+        this.config = config;
+        this.process = process;
+    }
+
+    /**
+     * The plan. With it the kernels have their scratch memory, and the model that of its steps; the adapter's gradients are zero.
+     *
+     * @param optimizerBytes of states that are allocated, but not yet in RAM
+     * @throws PanaceaException if the run does not fit into the available memory
+     */
+    MemoryPlan plan(List<TokenizedExample> examples, Batches batches, int steps, long optimizerBytes) {
+        List<Targets> largest = largest(examples, batches, steps);
+        model.releaseStepBytes();
+        // Once without knowing the scratch memory, so that nothing runs at all where the rest is too much already.
+        decide(largest, optimizerBytes);
+        largest.stream().max(Comparator.comparingInt(MemoryPlanner::tokens)).ifPresent(this::rehearse);
+        largest.stream().max(Comparator.comparingInt(MemoryPlanner::longest)).ifPresent(this::rehearse);
+        adapter.parameters().clearGradients();
+        MemoryPlan plan = decide(largest, optimizerBytes);
+        model.reserveStepBytes(plan.step());
+        return plan;
+    }
+
+    private void rehearse(Targets t) {
+        model.rehearse(t.sequences(), t.rows(), t.ids());
+    }
+
+    private MemoryPlan decide(List<Targets> largest, long optimizerBytes) {
+        return switch (config.gradientCheckpointing()) {
+            case ON -> fitting(plan(largest, optimizerBytes, true, "as asked for"), largest);
+            case OFF -> fitting(plan(largest, optimizerBytes, false, "as asked for"), largest);
+            case AUTO -> {
+                MemoryPlan without = plan(largest, optimizerBytes, false, "");
+                if (without.available().isEmpty()) {
+                    yield without.because("this system does not tell how much memory is available");
+                }
+                String reason = ByteCount.text(without.missing()) + " more are needed without it, and " + ByteCount.text(without.available().getAsLong()) + " are available";
+                yield fits(without) ? without.because(reason) : fitting(plan(largest, optimizerBytes, true, reason), largest);
+            }
+        };
+    }
+
+    private MemoryPlan plan(List<Targets> largest, long optimizerBytes, boolean checkpointing, String reason) {
+        Pass pass = checkpointing ? Pass.TRAINING_CHECKPOINTED : Pass.TRAINING;
+        long step = 0;
+        long logits = 0;
+        int longest = 0;
+        for (Targets t : largest) {
+            step = Math.max(step, model.stepBytes(t.sequences(), t.rows(), t.ids(), pass));
+            logits = Math.max(logits, model.logitBytes(t.ids().length));
+            longest = Math.max(longest, longest(t));
+        }
+        long tables = model.rotaryBytes(longest);
+        long moreTables = tables - model.rotaryBytes(0);
+        long weights = model.weightBytes() + tables;
+        long adapterBytes = adapter.parameters().byteSize();
+        long scratch = model.kernels().scratchBytes();
+        // Not in RAM yet: the block of the step, moments that were never written, tables for longer sequences than so far.
+        long missing = step + optimizerBytes + moreTables;
+        long rest = 0;
+        Optional<ProcessMemory.Resident> now = process.resident();
+        if (now.isPresent()) {
+            long java = ProcessMemory.javaGrowth();
+            missing += java;
+            rest = Math.max(0, now.get().total() - (weights - moreTables + adapterBytes + scratch)) + java;
+        }
+        return new MemoryPlan(weights, adapterBytes, optimizerBytes, step, logits, scratch, rest, missing, process.available(), checkpointing, reason);
+    }
+
+    private static boolean fits(MemoryPlan p) {
+        return p.available().isEmpty() || p.missing() <= (1 - MARGIN) * p.available().getAsLong();
+    }
+
+    private MemoryPlan fitting(MemoryPlan p, List<Targets> largest) {
+        if (fits(p)) {
+            return p;
+        }
+        int tokens = largest.stream().mapToInt(MemoryPlanner::tokens).max().orElse(0);
+        throw new PanaceaException("training needs " + ByteCount.text(p.missing()) + " more memory" + (p.checkpointing() ? ", even with gradient checkpointing" : "") + ", and "
+                + ByteCount.text(p.available().orElse(0)) + " are available, of which a tenth is left to other programs; one step over " + tokens + " tokens takes "
+                + ByteCount.text(p.step()) + ". " + (p.checkpointing() ? "Train" : "Let gradientCheckpointing be AUTO, train") + " on fewer examples at a time (perDeviceTrainBatchSize, now "
+                + config.perDeviceTrainBatchSize() + ", with more gradientAccumulationSteps), cut them shorter (maxSeqLength, now " + config.maxSeqLength()
+                + "), hold the weights in 4 bits, or close other programs");
+    }
+
+    // ---- the largest micro-batches -----------------------------------------------------------------------------------
+
+    /** The micro-batches of a run, without those that another one exceeds in every respect. */
+    private List<Targets> largest(List<TokenizedExample> examples, Batches batches, int steps) {
+        if (steps > STEPS_LOOKED_AT) {
+            return List.of(bound(examples));
+        }
+        List<List<TokenizedExample>> front = new ArrayList<>();
+        int perEpoch = batches.stepsPerEpoch();
+        for (int first = 0; first < steps; first += perEpoch) {
+            for (Batches.Step step : batches.epoch(first / perEpoch).subList(0, Math.min(perEpoch, steps - first))) {
+                for (List<TokenizedExample> batch : step.microBatches()) {
+                    if (front.stream().noneMatch(f -> exceeds(f, batch))) {
+                        front.removeIf(f -> exceeds(batch, f));
+                        front.add(batch);
+                    }
+                }
+            }
+        }
+        return front.stream().map(Targets::of).toList();
+    }
+
+    private static boolean exceeds(List<TokenizedExample> a, List<TokenizedExample> b) {
+        return a.size() >= b.size() && sum(a, TokenizedExample::length) >= sum(b, TokenizedExample::length)
+                && sum(a, TokenizedExample::targetTokens) >= sum(b, TokenizedExample::targetTokens)
+                && a.stream().mapToInt(TokenizedExample::length).max().orElse(0) >= b.stream().mapToInt(TokenizedExample::length).max().orElse(0);
+    }
+
+    private static int sum(List<TokenizedExample> batch, java.util.function.ToIntFunction<TokenizedExample> of) {
+        return batch.stream().mapToInt(of).sum();
+    }
+
+    /** The longest examples, with every token a target: no micro-batch can need more. */
+    private Targets bound(List<TokenizedExample> examples) {
+        return Targets.of(examples.stream().sorted(Comparator.comparingInt(TokenizedExample::length).reversed()).limit(config.perDeviceTrainBatchSize())
+                .map(e -> new TokenizedExample(e.inputIds(), e.inputIds())).toList());
+    }
+
+    private static int tokens(Targets t) {
+        return t.sequences().stream().mapToInt(s -> s.length).sum();
+    }
+
+    private static int longest(Targets t) {
+        return t.sequences().stream().mapToInt(s -> s.length).max().orElse(0);
+    }
+}
