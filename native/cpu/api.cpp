@@ -173,6 +173,7 @@ int32_t pan_open(int32_t tier, int32_t threads, pan_context **out) {
 void pan_close(pan_context *ctx) {
   if (!ctx) return;
   close_pool(ctx->pool);
+  free(ctx->maps);
   free(ctx);
 }
 
@@ -531,6 +532,30 @@ int32_t pan_adamw(pan_context *ctx, float *p, const float *g, float *m, float *v
   POINTER(v);
   Call call(ctx);
   return ctx->tier->adamw(ctx, p, g, m, v, n, grad_scale, lr, beta1, beta2, eps, weight_decay, step);
+}
+
+int32_t pan_adamw8bit(pan_context *ctx, float *p, const float *g, uint8_t *m_code, uint8_t *v_code, float *m_absmax, float *v_absmax, const float *m_levels,
+                      const float *v_levels, int64_t n, float grad_scale, float lr, float beta1, float beta2, float eps, float weight_decay, int64_t step) {
+  CONTEXT();
+  SIZE(n, 0);
+  SIZE(step, 1);
+  CHECK(argument(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1, __func__, "beta1 and beta2 must be at least 0 and less than 1"));
+  if (n == 0) return 0;
+  AREA(n, 1);
+  POINTER(p);
+  POINTER(g);
+  POINTER(m_code);
+  POINTER(v_code);
+  POINTER(m_absmax);
+  POINTER(v_absmax);
+  POINTER(m_levels);
+  POINTER(v_levels);
+  Call call(ctx);
+  if (!ctx->maps) ctx->maps = static_cast<DynamicMaps *>(calloc(1, sizeof(DynamicMaps)));
+  if (!ctx->maps) return fail(PAN_ERROR_MEMORY, "%s: no memory for the tables of its 8-bit codes", __func__);
+  CHECK(argument(make_dynamic_map(m_levels, &ctx->maps->m), __func__, "m_levels do not ascend, or are too close to each other for a dynamic map"));
+  CHECK(argument(make_dynamic_map(v_levels, &ctx->maps->v), __func__, "v_levels do not ascend, or are too close to each other for a dynamic map"));
+  return ctx->tier->adamw8bit(ctx, p, g, m_code, v_code, m_absmax, v_absmax, m_levels, v_levels, n, grad_scale, lr, beta1, beta2, eps, weight_decay, step);
 }
 
 int32_t pan_sum_of_squares(pan_context *ctx, const void *x, int32_t type, int64_t n, double *out) {

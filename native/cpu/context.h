@@ -38,6 +38,19 @@ struct Tier {
 #undef PAN_KERNEL
 };
 
+// How the moments of 8-bit AdamW are decoded and coded; see dynamic_map.cpp.
+struct DynamicMap {
+  static constexpr int32_t first_bin = 0x3400, last_bin = 0x3f80, bins = last_bin - first_bin + 1;  // upper halves of 2^-23 ... 1
+  float levels[256];
+  uint32_t codes[2 * bins];
+};
+struct DynamicMaps {
+  DynamicMap m, v;
+};
+
+// Makes the map of 256 levels unless `map` is that already. False if they are not ascending, or too close to each other.
+bool make_dynamic_map(const float *levels, DynamicMap *map);
+
 extern const Tier tier_portable;
 #if defined(__x86_64__)
 extern const Tier tier_avx2, tier_avx512, tier_avx512bf16;
@@ -48,4 +61,5 @@ extern const Tier tier_avx2, tier_avx512, tier_avx512bf16;
 struct pan_context {
   const pan::Tier *tier;
   pan::Pool *pool;
+  pan::DynamicMaps *maps;  // NULL until they are needed
 };

@@ -6,7 +6,7 @@ import dev.panacea.kernels.DeviceMemory;
 import dev.panacea.kernels.Kernels;
 
 /** AdamW (Loshchilov and Hutter 2019) with F32 moments, in PyTorch's order: weight decay first, then the step. */
-public final class AdamW implements AutoCloseable {
+public final class AdamW implements Optimizer {
     private final Kernels kernels;
     private final TrainableParameters parameters;
     private final double beta1;
@@ -28,18 +28,14 @@ public final class AdamW implements AutoCloseable {
         this.second = kernels.allocate(Math.max(4, 4 * parameters.size()));
     }
 
-    /**
-     * One update.
-     *
-     * @param gradScale factor on the gradients, such as the one of clipping
-     */
+    @Override
     public void step(double learningRate, double gradScale) {
         step++;
         kernels.adamW(parameters.values(), parameters.gradients(), first.view(DType.F32, 0, parameters.size()), second.view(DType.F32, 0, parameters.size()), parameters.size(),
                 new AdamWStep((float) gradScale, (float) learningRate, (float) beta1, (float) beta2, (float) eps, (float) weightDecay, step));
     }
 
-    /** Bytes of the moments. */
+    @Override
     public long byteSize() {
         return first.byteSize() + second.byteSize();
     }

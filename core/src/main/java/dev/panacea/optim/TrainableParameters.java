@@ -5,6 +5,7 @@ import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.DeviceMemory;
 import dev.panacea.kernels.Kernels;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 
 /**
@@ -35,6 +36,11 @@ public final class TrainableParameters implements AutoCloseable {
     /** Number of trained values. */
     public long size() {
         return size;
+    }
+
+    /** Elements of each tensor, in the order in which they are laid out. */
+    List<Long> lengths() {
+        return places.values().stream().map(Place::length).toList();
     }
 
     /** Bytes of values and gradients. */

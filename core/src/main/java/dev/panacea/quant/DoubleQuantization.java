@@ -1,6 +1,6 @@
 package dev.panacea.quant;
 
-import java.util.Arrays;
+import dev.panacea.kernels.DynamicMap;
 
 /**
  * The second quantization of QLoRA: the absmax of the 4-bit blocks, less their mean, in 8 bits over bitsandbytes' signed dynamic map, in
@@ -14,10 +14,10 @@ import java.util.Arrays;
 public record DoubleQuantization(byte[] codes, float[] scale, float offset) {
     private static final int BLOCK = 256;
     private static final int BINS = 65536;
-    private static final float[] LEVELS = dynamicMap();
+    private static final float[] LEVELS = DynamicMap.SIGNED.levels();
     private static final byte[] CODE_OF_BIN = codeOfBin();
 
-    /** The 256 values of the map, ascending: for i = 0 … 6, ±10^(i-6) times the midpoints of 2^i equal parts of [0.1, 1]; and 0 and 1. */
+    /** The 256 values of {@link DynamicMap#SIGNED}. */
     public static float[] levels() {
         return LEVELS.clone();
     }
@@ -64,34 +64,5 @@ public record DoubleQuantization(byte[] codes, float[] scale, float offset) {
             }
         }
         return best;
-    }
-
-    private static float[] dynamicMap() {
-        float[] map = new float[256];
-        int n = 0;
-        for (int i = 0; i < 7; i++) {
-            int parts = 1 << i;
-            float scale = (float) Math.pow(10, i - 6);
-            float[] ends = equalParts(parts);
-            for (int j = 0; j < parts; j++) {
-                float midpoint = (ends[j] + ends[j + 1]) / 2;
-                map[n++] = scale * midpoint;
-                map[n++] = -scale * midpoint;
-            }
-        }
-        map[n++] = 0;
-        map[n] = 1;
-        Arrays.sort(map);
-        return map;
-    }
-
-    /** torch.linspace(0.1, 1, parts + 1) in single precision, which counts the upper half from the end. */
-    private static float[] equalParts(int parts) {
-        float step = (1 - 0.1f) / parts;
-        float[] ends = new float[parts + 1];
-        for (int i = 0; i <= parts; i++) {
-            ends[i] = i < (parts + 1) / 2 ? Math.fma(step, i, 0.1f) : Math.fma(-step, parts - i, 1);
-        }
-        return ends;
     }
 }

@@ -7,7 +7,7 @@ import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.Pass;
-import dev.panacea.optim.AdamW;
+import dev.panacea.optim.Optimizer;
 import dev.panacea.optim.TrainableParameters;
 import java.util.List;
 
@@ -18,17 +18,17 @@ import java.util.List;
 public final class OptimizerStep {
     private final LlamaModel model;
     private final TrainableParameters parameters;
-    private final AdamW optimizer;
+    private final Optimizer optimizer;
     private final double maxGradNorm;
     private final Pass pass;
 
     /** @param maxGradNorm 0 for no clipping */
-    public OptimizerStep(LlamaModel model, TrainableParameters parameters, AdamW optimizer, double maxGradNorm) {
+    public OptimizerStep(LlamaModel model, TrainableParameters parameters, Optimizer optimizer, double maxGradNorm) {
         this(model, parameters, optimizer, maxGradNorm, false);
     }
 
     /** @param checkpointing whether activations are computed again instead of kept */
-    public OptimizerStep(LlamaModel model, TrainableParameters parameters, AdamW optimizer, double maxGradNorm, boolean checkpointing) {
+    public OptimizerStep(LlamaModel model, TrainableParameters parameters, Optimizer optimizer, double maxGradNorm, boolean checkpointing) {
         this.model = model;
         this.parameters = parameters;
         this.optimizer = optimizer;

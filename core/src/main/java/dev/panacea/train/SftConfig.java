@@ -1,6 +1,7 @@
 package dev.panacea.train;
 
 import dev.panacea.optim.LrScheduleType;
+import dev.panacea.optim.OptimizerType;
 import java.util.Objects;
 
 /**
@@ -12,6 +13,7 @@ import java.util.Objects;
  * @param gradientAccumulationSteps micro-batches per optimizer step
  * @param learningRate the peak rate
  * @param warmupRatio share of the steps over which the rate climbs from 0
+ * @param optim AdamW with moments in single precision or in 8 bits
  * @param maxGradNorm global L2 norm to which gradients are clipped; 0 for no clipping
  * @param maxSeqLength longer sequences are cut
  * @param seed of the order of the data
@@ -29,6 +31,7 @@ public record SftConfig(
         double adamBeta1,
         double adamBeta2,
         double adamEpsilon,
+        OptimizerType optim,
         double maxGradNorm,
         int maxSeqLength,
         long seed,
@@ -74,6 +77,7 @@ public record SftConfig(
         private double adamBeta1 = 0.9;
         private double adamBeta2 = 0.999;
         private double adamEpsilon = 1e-8;
+        private OptimizerType optim = OptimizerType.ADAMW_TORCH;
         private double maxGradNorm = 1.0;
         private int maxSeqLength = 512;
         private long seed = 42;
@@ -132,6 +136,11 @@ public record SftConfig(
             return this;
         }
 
+        public Builder optim(OptimizerType v) {
+            optim = v;
+            return this;
+        }
+
         public Builder maxGradNorm(double v) {
             maxGradNorm = v;
             return this;
@@ -154,7 +163,7 @@ public record SftConfig(
 
         public SftConfig build() {
             return new SftConfig(numTrainEpochs, maxSteps, perDeviceTrainBatchSize, gradientAccumulationSteps, learningRate, lrSchedulerType, warmupRatio, weightDecay,
-                    adamBeta1, adamBeta2, adamEpsilon, maxGradNorm, maxSeqLength, seed, gradientCheckpointing);
+                    adamBeta1, adamBeta2, adamEpsilon, optim, maxGradNorm, maxSeqLength, seed, gradientCheckpointing);
         }
     }
 }

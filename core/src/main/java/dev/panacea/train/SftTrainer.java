@@ -5,7 +5,9 @@ import dev.panacea.data.TokenizedExample;
 import dev.panacea.llama.LlamaModel;
 import dev.panacea.lora.LoraAdapter;
 import dev.panacea.optim.AdamW;
+import dev.panacea.optim.AdamW8bit;
 import dev.panacea.optim.LrSchedule;
+import dev.panacea.optim.Optimizer;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -61,7 +63,7 @@ public final class SftTrainer {
         LrSchedule schedule = new LrSchedule(config.lrSchedulerType(), config.learningRate(), (int) Math.ceil(config.warmupRatio() * total), total);
         List<StepReport> reports = new ArrayList<>();
         adapter.attachTo(model);
-        try (AdamW optimizer = new AdamW(model.kernels(), adapter.parameters(), config.adamBeta1(), config.adamBeta2(), config.adamEpsilon(), config.weightDecay())) {
+        try (Optimizer optimizer = optimizer()) {
             MemoryPlan plan = new MemoryPlanner(model, adapter, config, process).plan(examples, batches, total, optimizer.byteSize());
             plan.lines().forEach(LOG::info);
             listener.onPlan(plan);
@@ -87,5 +89,12 @@ public final class SftTrainer {
             }
             return new TrainingResult(reports, tokens, Duration.ofNanos(System.nanoTime() - start), plan, peak > 0 ? OptionalLong.of(peak) : OptionalLong.empty());
         }
+    }
+
+    private Optimizer optimizer() {
+        return switch (config.optim()) {
+            case ADAMW_TORCH -> new AdamW(model.kernels(), adapter.parameters(), config.adamBeta1(), config.adamBeta2(), config.adamEpsilon(), config.weightDecay());
+            case ADAMW_8BIT -> new AdamW8bit(model.kernels(), adapter.parameters(), config.adamBeta1(), config.adamBeta2(), config.adamEpsilon(), config.weightDecay());
+        };
     }
 }

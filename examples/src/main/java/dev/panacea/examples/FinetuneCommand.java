@@ -3,6 +3,7 @@ package dev.panacea.examples;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraConfig;
+import dev.panacea.optim.OptimizerType;
 import dev.panacea.train.GradientCheckpointing;
 import dev.panacea.train.SftConfig;
 import java.io.File;
@@ -134,6 +135,10 @@ public final class FinetuneCommand implements Callable<Integer> {
         @Option(names = "--gradient-accumulation-steps", paramLabel = "N", defaultValue = "1", description = "Batches per optimizer step (default: ${DEFAULT-VALUE}).")
         private String accumulation;
 
+        @Option(names = "--optim", paramLabel = "NAME", defaultValue = "adamw_torch",
+                description = "adamw_torch, or adamw_8bit: moments in 8 bits as bitsandbytes has them (default: ${DEFAULT-VALUE}).")
+        private String optim;
+
         @Option(names = "--gradient-checkpointing", paramLabel = "auto|on|off", defaultValue = "auto",
                 description = "Compute activations again instead of keeping them: less memory, the same result, a third more time (default: ${DEFAULT-VALUE}: when needed).")
         private String gradientCheckpointing;
@@ -226,6 +231,7 @@ public final class FinetuneCommand implements Callable<Integer> {
                 .perDeviceTrainBatchSize(whole("--batch-size", training.batchSize, 1, 4096))
                 .gradientAccumulationSteps(whole("--gradient-accumulation-steps", training.accumulation, 1, 4096))
                 .maxSeqLength(whole("--max-seq-length", data.maxSeqLength, 8, 1 << 20))
+                .optim(optim())
                 .seed(seed())
                 .gradientCheckpointing(gradientCheckpointing())
                 .build();
@@ -261,6 +267,11 @@ public final class FinetuneCommand implements Callable<Integer> {
     }
 
     // ---- one check per kind of value ---------------------------------------------------------------------------------
+
+    private OptimizerType optim() {
+        return Arrays.stream(OptimizerType.values()).filter(t -> t.name().equalsIgnoreCase(training.optim)).findFirst()
+                .orElseThrow(() -> wrong("--optim", "\"" + training.optim + "\"", "adamw_torch or adamw_8bit is needed"));
+    }
 
     private Optional<String> modelName() {
         if (model.model != null && model.model.isBlank()) {

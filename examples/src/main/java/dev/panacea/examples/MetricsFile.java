@@ -83,6 +83,7 @@ final class MetricsFile {
                 .put("warmup_ratio", t.warmupRatio())
                 .put("per_device_train_batch_size", t.perDeviceTrainBatchSize())
                 .put("gradient_accumulation_steps", t.gradientAccumulationSteps())
+                .put("optim", t.optim().name().toLowerCase(Locale.ROOT))
                 .put("weight_decay", t.weightDecay())
                 .put("adam_beta1", t.adamBeta1())
                 .put("adam_beta2", t.adamBeta2())

@@ -2,6 +2,7 @@ package dev.panacea.examples;
 
 import dev.panacea.io.ByteCount;
 import dev.panacea.llama.Quantization;
+import dev.panacea.optim.OptimizerType;
 import dev.panacea.train.MemoryPlan;
 import dev.panacea.train.SftConfig;
 import java.time.Duration;
@@ -151,7 +152,8 @@ final class ReportFile {
         row("Length of the run", (t.maxSteps() > 0 ? t.maxSteps() + " steps" : trimmed(t.numTrainEpochs()) + (t.numTrainEpochs() == 1 ? " epoch, " : " epochs, ") + run.training().steps().size() + " steps"));
         row("Batch", t.perDeviceTrainBatchSize() + " examples × " + t.gradientAccumulationSteps() + " accumulated, up to " + t.maxSeqLength() + " tokens each");
         row("Learning rate", Figures.format("%.2e, %s schedule, %.0f %% warm-up", t.learningRate(), t.lrSchedulerType().name().toLowerCase(Locale.ROOT), 100 * t.warmupRatio()));
-        row("AdamW", "β " + trimmed(t.adamBeta1()) + " and " + trimmed(t.adamBeta2()) + ", weight decay " + trimmed(t.weightDecay()) + ", clipping at " + trimmed(t.maxGradNorm()));
+        row("AdamW", "β " + trimmed(t.adamBeta1()) + " and " + trimmed(t.adamBeta2()) + ", weight decay " + trimmed(t.weightDecay()) + ", clipping at " + trimmed(t.maxGradNorm())
+                + (t.optim() == OptimizerType.ADAMW_8BIT ? ", moments in 8 bits" : ""));
         row("Seed", Long.toString(t.seed()));
         html.append("</table>\n<table>\n");
         row("Kernels", run.machine().kernels());

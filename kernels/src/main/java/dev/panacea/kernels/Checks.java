@@ -155,4 +155,18 @@ final class Checks {
             throw new IllegalArgumentException("the host memory has " + host.byteSize() + " bytes, " + b.byteSize() + " are needed");
         }
     }
+
+    /** The operands of an 8-bit AdamW. */
+    static void adamW8bit(DeviceBuffer p, DeviceBuffer g, Moments8bit moments, long n, AdamWStep step) {
+        positive("step", step.step());
+        typed("p", p, DType.F32, elements(n));
+        typed("g", g, DType.F32, n);
+        typed("mCodes", moments.mCodes(), DType.U8, n);
+        typed("vCodes", moments.vCodes(), DType.U8, n);
+        long blocks = (n + Moments8bit.BLOCK - 1) / Moments8bit.BLOCK;
+        typed("mAbsmax", moments.mAbsmax(), DType.F32, blocks);
+        typed("vAbsmax", moments.vAbsmax(), DType.F32, blocks);
+        typed("mLevels", moments.mLevels(), DType.F32, 256);
+        typed("vLevels", moments.vLevels(), DType.F32, 256);
+    }
 }

@@ -332,6 +332,14 @@ public final class CpuKernels implements Kernels {
     }
 
     @Override
+    public void adamW8bit(DeviceBuffer p, DeviceBuffer g, Moments8bit moments, long n, AdamWStep step) {
+        Checks.adamW8bit(p, g, moments, n, step);
+        run(() -> PanaceaCpu.pan_adamw8bit(context, out("p", p), in("g", g), out("mCodes", moments.mCodes()), out("vCodes", moments.vCodes()), out("mAbsmax", moments.mAbsmax()),
+                out("vAbsmax", moments.vAbsmax()), in("mLevels", moments.mLevels()), in("vLevels", moments.vLevels()), n, step.gradScale(), step.learningRate(), step.beta1(),
+                step.beta2(), step.eps(), step.weightDecay(), step.step()));
+    }
+
+    @Override
     public double sumOfSquares(DeviceBuffer x, long n) {
         Checks.activation("x", x, elements(n));
         return withDouble(() -> PanaceaCpu.pan_sum_of_squares(context, in("x", x), type(x), n, sum));

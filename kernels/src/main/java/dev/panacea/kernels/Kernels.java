@@ -144,6 +144,14 @@ public interface Kernels extends AutoCloseable {
     /** One AdamW update of n parameters p with gradient g and moments m, v, all F32. */
     void adamW(DeviceBuffer p, DeviceBuffer g, DeviceBuffer m, DeviceBuffer v, long n, AdamWStep step);
 
+    /**
+     * As {@link #adamW} with moments in 8 bits: p = (p - lr * (m/(1-β1^t)) / (sqrt(v)/sqrt(1-β2^t) + eps)) * (1 - lr * weightDecay), the decay last as
+     * in bitsandbytes' CUDA kernels, with the moments as they are before they are coded again. A moment takes the code of the nearest level, of two
+     * equally near the even one, and of none that changes its sign. A parameter whose scaled gradient has no finite square stays as it
+     * is, and its moments become 0.
+     */
+    void adamW8bit(DeviceBuffer p, DeviceBuffer g, Moments8bit moments, long n, AdamWStep step);
+
     /** Sum of the squares of n elements, in double precision, in an order that depends on n alone. */
     double sumOfSquares(DeviceBuffer x, long n);
 

@@ -229,6 +229,12 @@ public final class ReferenceKernels implements Kernels {
     }
 
     @Override
+    public void adamW8bit(DeviceBuffer p, DeviceBuffer g, Moments8bit moments, long n, AdamWStep step) {
+        Checks.adamW8bit(p, g, moments, n, step);
+        new ReferenceAdamW8bit(moments, step).update(p, g, n);
+    }
+
+    @Override
     public double sumOfSquares(DeviceBuffer x, long n) {
         Checks.activation("x", x, Checks.elements(n));
         double[] sum = new double[1];

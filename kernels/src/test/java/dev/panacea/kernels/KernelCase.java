@@ -89,6 +89,10 @@ final class KernelCase {
         return add(operand, type, Role.IN_OUT, content(type, values));
     }
 
+    KernelCase inOutBytes(String operand, byte[] values) {
+        return add(operand, DType.U8, Role.IN_OUT, values);
+    }
+
     /** An output, whose old content is added to or not. */
     KernelCase result(String operand, DType type, long count, boolean accumulate) {
         return accumulate ? inOut(operand, type, count) : out(operand, type, count);
