@@ -15,28 +15,25 @@ static constexpr int kProbeSums = 24;  // of 32 registers
 #elif PAN_LEVEL == 1
 static constexpr int kProbeSums = 12;  // of 16
 #else
-static constexpr int kProbeSums = 6;  // a VF takes two of 16 registers, and a product two more
+static constexpr int kProbeSums = 6;  // a VF takes two of 16 registers; two hold the operands and two a product
 #endif
 
-// Keeps the compiler from seeing through a value.
-PAN_INLINE void opaque(VF &v) {
+// Keeps the compiler from seeing through a number.
+PAN_INLINE void opaque(float &x) {
 #if defined(__x86_64__)
-#if PAN_LEVEL >= 1
-  __asm__ volatile("" : "+v"(v));
+  __asm__ volatile("" : "+x"(x));
 #else
-  __asm__ volatile("" : "+m"(v));
-#endif
-#else
-  __asm__ volatile("" : "+m"(v));
+  __asm__ volatile("" : "+m"(x));
 #endif
 }
 
 // x = 1.7 - x, again and again.
 static float swing_f32(int64_t loops) {
-  VF sums[kProbeSums], factor = vset(-1.f), addend = vset(1.7f);
+  float minus = -1.f, middle = 1.7f;
+  opaque(minus);
+  opaque(middle);
+  VF sums[kProbeSums], factor = vset(minus), addend = vset(middle);
   for (int i = 0; i < kProbeSums; i++) sums[i] = vset(0.3f + 0.01f * float(i));
-  opaque(factor);
-  opaque(addend);
   for (int64_t l = 0; l < loops; l++)
 #pragma GCC unroll 24
     for (int i = 0; i < kProbeSums; i++) sums[i] = vfma(sums[i], factor, addend);
@@ -50,10 +47,11 @@ static float swing_f32(int64_t loops) {
 static float swing_bf16(int64_t loops) {
   VF sums[kProbeSums];
   for (int i = 0; i < kProbeSums; i++) sums[i] = vset(0.3f + 0.01f * float(i));
-  VF plus = vset(as_float(0x3f993fa6)), minus = vset(as_float(0xbf99bfa6)), other = vset(as_float(0x3f733f8c));  // pairs of bf16 near 1
-  opaque(plus);
-  opaque(minus);
-  opaque(other);
+  float up = as_float(0x3f993fa6), down = as_float(0xbf99bfa6), factor = as_float(0x3f733f8c);  // pairs of bf16 near 1
+  opaque(up);
+  opaque(down);
+  opaque(factor);
+  VF plus = vset(up), minus = vset(down), other = vset(factor);
   for (int64_t l = 0; l < loops; l++) {
 #pragma GCC unroll 24
     for (int i = 0; i < kProbeSums; i++) sums[i] = _mm512_dpbf16_ps(sums[i], (__m512bh)plus, (__m512bh)other);

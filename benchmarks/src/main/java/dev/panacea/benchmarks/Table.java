@@ -15,7 +15,7 @@ final class Table {
         this.out = out;
         int name = rows.stream().mapToInt(r -> r.name().length()).max().orElse(4);
         int shape = rows.stream().mapToInt(r -> r.shape().length()).max().orElse(5);
-        this.format = "%-" + name + "s  %-" + shape + "s  %-10s %3s %9s %-8s %6s  %-13s %8s  %-30s %8s%n";
+        this.format = "%-" + name + "s  %-" + shape + "s  %-10s %3s %9s %-8s %6s  %-13s %8s  %-34s %8s%n";
     }
 
     void header() {

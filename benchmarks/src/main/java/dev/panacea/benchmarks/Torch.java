@@ -1,19 +1,25 @@
 package dev.panacea.benchmarks;
 
 import dev.panacea.kernels.DType;
+import java.io.File;
+import java.io.IOException;
+import java.io.InputStream;
+import java.net.JarURLConnection;
 import java.net.URI;
+import java.net.URL;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.Consumer;
+import java.util.jar.JarEntry;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.BoolOptional;
 import org.bytedeco.pytorch.CompilationUnit;
 import org.bytedeco.pytorch.DoubleOptional;
-import org.bytedeco.pytorch.Function;
 import org.bytedeco.pytorch.IValue;
 import org.bytedeco.pytorch.IValueVector;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -31,24 +37,33 @@ import org.bytedeco.pytorch.global.torch;
  */
 final class Torch {
     private static final String CACHE = "org.bytedeco.javacpp.cachedir";
+    /** In DJL's jar. */
+    private static final String OFFICIAL = "/pytorch/cpu/linux-x86_64/";
 
     private final String version;
+    private final CompilationUnit adamW = torch.compile("""
+            def step(p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: Tensor):
+                none: List[Tensor] = []
+                parameters = [p]
+                torch._fused_adamw_(parameters, [g], [m], [v], none, [t], lr=1e-6, beta1=0.9, beta2=0.999, weight_decay=0.01, eps=1e-8, amsgrad=False, maximize=False)
+                return parameters
+            """);  // what is not returned would be optimized away
 
     private Torch(String version) {
         this.version = version;
     }
 
     /**
-     * Loads it, which unpacks 340 MB the first time.
+     * Loads it, which unpacks some 600 MB the first time.
      *
      * @param messages hears why there is none
      */
     static Optional<Torch> load(int threads, Consumer<String> messages) {
         try {
-            unpackBesideTheJar();
+            useOfficialBuild(cache());
             torch.set_num_threads(threads);
             return Optional.of(new Torch("libtorch " + torch.TORCH_VERSION));
-        } catch (LinkageError e) {
+        } catch (LinkageError | IOException e) {
             messages.accept("No peer: libtorch is not there or does not load on this platform (" + firstLine(e) + "); the peer's columns stay empty");
             return Optional.empty();
         }
@@ -58,16 +73,38 @@ final class Torch {
         return String.valueOf(e.getMessage()).lines().findFirst().orElse("");
     }
 
-    /** From target/lib to target/javacpp, so that {@code mvn clean} removes it; from anywhere else where JavaCPP likes it, in the home folder. */
-    private static void unpackBesideTheJar() {
-        if (System.getProperty(CACHE) != null || torch.class.getProtectionDomain().getCodeSource() == null) {
+    /** Where JavaCPP unpacks: its own setting; else target/javacpp if the jar is in target/lib, so that {@code mvn clean} removes it; else where it likes it. */
+    private static Path cache() {
+        if (System.getProperty(CACHE) == null) {
+            Path lib = Path.of(URI.create(torch.class.getProtectionDomain().getCodeSource().getLocation().toString())).getParent();
+            boolean built = lib.endsWith(Path.of("target", "lib")) && Files.isWritable(lib.getParent());
+            System.setProperty(CACHE, (built ? lib.resolveSibling("javacpp") : Path.of(System.getProperty("user.home"), ".javacpp", "cache")).toString());
+        }
+        return Path.of(System.getProperty(CACHE));
+    }
+
+    /**
+     * JavaCPP brings the bindings, and a libtorch with OpenBLAS that is some ten times slower in attention than the one that PyTorch publishes, with MKL. DJL's
+     * jar has that one; put before the other on the library path, it is the one that loads.
+     */
+    private static void useOfficialBuild(Path cache) throws IOException {
+        URL library = Torch.class.getResource(OFFICIAL + "libtorch_cpu.so");
+        if (library == null || !(library.openConnection() instanceof JarURLConnection jar)) {
             return;
         }
-        URI jar = URI.create(torch.class.getProtectionDomain().getCodeSource().getLocation().toString());
-        Path lib = "file".equals(jar.getScheme()) ? Path.of(jar).getParent() : Path.of("");
-        if (lib.endsWith("target/lib") && Files.isWritable(lib.getParent())) {
-            System.setProperty(CACHE, lib.resolveSibling("javacpp").toString());
+        Path folder = Files.createDirectories(cache.resolve(Path.of(jar.getJarFileURL().getPath()).getFileName().toString()));
+        for (JarEntry entry : (Iterable<JarEntry>) jar.getJarFile().stream().filter(e -> ("/" + e.getName()).startsWith(OFFICIAL) && !e.isDirectory())::iterator) {
+            Path target = folder.resolve(entry.getName().substring(OFFICIAL.length() - 1));
+            if (!Files.exists(target) || Files.size(target) != entry.getSize()) {
+                Path beside = Files.createTempFile(folder, "unpacking", ".tmp");
+                try (InputStream in = jar.getJarFile().getInputStream(entry)) {
+                    Files.copy(in, beside, StandardCopyOption.REPLACE_EXISTING);
+                }
+                Files.move(beside, target, StandardCopyOption.REPLACE_EXISTING);
+            }
         }
+        System.setProperty("org.bytedeco.javacpp.pathsFirst", "true");
+        System.setProperty("java.library.path", folder + File.pathSeparator + System.getProperty("java.library.path", ""));
     }
 
     String version() {
@@ -121,24 +158,31 @@ final class Torch {
 
     /** torch._fused_adamw_, behind {@code torch.optim.AdamW(fused=True)}, by TorchScript: the C++ optimizer would call some ten kernels instead. */
     Peer adamW(long n, int sets) {
-        CompilationUnit script = torch.compile("""
-                def step(p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: Tensor):
-                    none: List[Tensor] = []
-                    torch._fused_adamw_([p], [g], [m], [v], none, [t], lr=1e-6, beta1=0.9, beta2=0.999, weight_decay=0.01, eps=1e-8, amsgrad=False, maximize=False)
-                """);
-        Function step = script.find_function(new QualifiedName("step"));
         return new Op(version + " fused AdamW f32", sets, own -> {
-            Tensor[] operands = {own.random(DType.F32, n), own.random(DType.F32, n), own.random(DType.F32, n), own.keep(own.random(DType.F32, n).abs()),
-                own.keep(torch.full(new long[] {}, new Scalar(1000f)))};
-            own.keep(script);
-            return () -> {
-                IValueVector stack = new IValueVector();
-                for (Tensor t : operands) {
-                    stack.push_back(new IValue(t));
-                }
-                step.apply(stack);
-            };
+            Tensor p = own.random(DType.F32, n);
+            Tensor g = own.random(DType.F32, n);
+            Tensor m = own.random(DType.F32, n);
+            Tensor v = own.keep(own.random(DType.F32, n).abs());
+            Tensor number = own.keep(torch.full(new long[] {}, new Scalar(1000f)));
+            return () -> step(p, g, m, v, number);
         });
+    }
+
+    private void step(Tensor... operands) {
+        IValueVector stack = new IValueVector();
+        for (Tensor t : operands) {
+            stack.push_back(new IValue(t));
+        }
+        adamW.find_function(new QualifiedName("step")).apply(stack);
+    }
+
+    /** A parameter of 1 after a step with gradient 1 and moments of 0, of number 1000: that the script does something. */
+    float steppedParameter() {
+        try (PointerScope scope = new PointerScope()) {
+            Tensor one = torch.ones(new long[] {1}, new TensorOptions(torch.ScalarType.Float));
+            step(one, torch.ones_like(one), torch.zeros_like(one), torch.zeros_like(one), torch.full(new long[] {}, new Scalar(1000f)));
+            return one.data_ptr_float().get();
+        }
     }
 
     /** y = x W^T in F32, of given values: what a test compares with. */

@@ -148,6 +148,8 @@ class WorkloadTest {
             kernels.download(my.view(DType.F32), MemorySegment.ofArray(ours));
         }
         assertThat(Torch.product(x, w, 3, 64, 32)).containsExactly(ours, within(1e-4f));
+        // 1 - lr wd - lr (0.1 / (1 - 0.9^1000)) / sqrt(0.001 / (1 - 0.999^1000)), with lr 1e-6 and wd 0.01.
+        assertThat(torch.steppedParameter()).isCloseTo((float) (1 - 1e-8 - 1e-6 * 0.1 / Math.sqrt(0.001 / (1 - Math.pow(0.999, 1000)))), within(1e-7f)).isLessThan(1);
         AttentionWork.Shape s = new AttentionWork.Shape(2, 33, 4, 2, 16);
         for (Peer p : new Peer[] {torch.linear(DType.BF16, 3, 64, 32, 2), torch.linearInputGrad(DType.BF16, 3, 64, 32), torch.attention(s), torch.attentionBackward(s), torch.adamW(1000, 3)}) {
             try (p) {
