@@ -326,7 +326,9 @@ static void few_rows_task(void *arg, int64_t task, int32_t worker) {
       if (f.block_chunks < f.chunks)
         for (int64_t i = 0; i < padded; i++) {
           bool right = c + f.block_chunks < f.chunks;
-          row[i].ahead = i + f.wide < padded ? row[i + f.wide].data : right ? row[i + f.wide - padded].data + block_bytes : row[padded - 1].data + (i % f.wide + 1) * bytes - c / f.block_chunks * block_bytes;
+          row[i].ahead = i + f.wide < padded ? row[i + f.wide].data
+                         : right           ? row[i + f.wide - padded].data + block_bytes
+                                           : row[padded - 1].data + (i % f.wide + 1) * bytes - c / f.block_chunks * block_bytes;
         }
       for (int64_t i = 0; i < rows; i += f.wide) f.kernel(f, row + i, c, min64(c + f.block_chunks, f.chunks), sums + i * f.rows);
     }
