@@ -1,5 +1,6 @@
 package dev.panacea.benchmarks;
 
+import dev.panacea.autograd.LinearCrossEntropy;
 import dev.panacea.kernels.AdamWStep;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.DeviceBuffer;
@@ -110,9 +111,9 @@ final class OtherWork {
         });
     }
 
-    /** The head in BF16, the loss and the gradient of the hidden states, by chunks of rows whose logits take 48 MiB, as training does it. */
+    /** The head in BF16, the loss and the gradient of the hidden states, in training's own chunks of rows. */
     static Workload headLoss(Kernels k, int m, int vocab, int hidden) {
-        int chunk = (int) Math.min(m, Math.max(16, (48L << 20) / (4L * vocab)));
+        int chunk = Math.min(m, LinearCrossEntropy.rowsAtATime(vocab));
         return Workload.of(k, 2 * LinearWork.flops(m, vocab, hidden), 0, o -> {
             Weight head = o.weight(WeightFormat.BF16, vocab, hidden);
             DeviceBuffer x = o.normal(DType.BF16, (long) m * hidden, 1);

@@ -15,9 +15,9 @@ import dev.panacea.train.GradientCheckpointing;
 import dev.panacea.train.MemoryPlan;
 import dev.panacea.train.SftConfig;
 import dev.panacea.train.SftTrainer;
+import dev.panacea.train.StepReport;
 import dev.panacea.train.TrainingListener;
 import dev.panacea.train.TrainingResult;
-import dev.panacea.train.StepReport;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -28,26 +28,21 @@ import java.util.SplittableRandom;
 
 /**
  * Whether training needs the memory that was planned: {@code java -cp benchmarks/target/benchmarks.jar dev.panacea.benchmarks.StepMemory
- * [smollm2|llama1b|llama8b] [sequences] [length] [auto|on|off] [steps]}. Random NF4 weights, rank 8 on all linear layers, every token but
+ * [135m|1b|8b] [sequences] [length] [auto|on|off] [steps]}. Random NF4 weights, rank 8 on all linear layers, every token but
  * the first a target.
  */
 public final class StepMemory {
     private StepMemory() {}
 
     public static void main(String[] args) throws IOException {
-        LlamaConfig shape = switch (args.length > 0 ? args[0] : "smollm2") {
-            case "smollm2" -> RandomCheckpoint.smolLm2();
-            case "llama1b" -> RandomCheckpoint.llama1b();
-            case "llama8b" -> RandomCheckpoint.llama8b();
-            default -> throw new IllegalArgumentException(args[0] + ": smollm2, llama1b or llama8b is needed");
-        };
+        LlamaConfig shape = RandomCheckpoint.named(args.length > 0 ? args[0] : "135m");
         int sequences = args.length > 1 ? Integer.parseInt(args[1]) : 4;
         int length = args.length > 2 ? Integer.parseInt(args[2]) : 256;
         GradientCheckpointing checkpointing = GradientCheckpointing.valueOf((args.length > 3 ? args[3] : "auto").toUpperCase(Locale.ROOT));
         int steps = args.length > 4 ? Integer.parseInt(args[4]) : 3;
         SftConfig config = SftConfig.builder().maxSteps(steps).perDeviceTrainBatchSize(sequences).maxSeqLength(length).gradientCheckpointing(checkpointing).build();
         try (Kernels kernels = Backends.cpu();
-                LlamaModel model = LlamaModel.load(kernels, new RandomCheckpoint(shape), new LoadOptions(Quantization.NF4, DType.BF16));
+                LlamaModel model = load(kernels, shape);
                 LoraAdapter adapter = LoraAdapter.create(model, new LoraConfig(8, 16, LoraConfig.ALL_LINEAR, false), 1)) {
             SplittableRandom random = new SplittableRandom(1);
             List<TokenizedExample> examples = new ArrayList<>();
@@ -72,6 +67,12 @@ public final class StepMemory {
             long measured = result.peakResidentBytes().orElse(0);
             System.out.printf(Locale.ROOT, "planned %s, measured %s (%+.1f %%); the step's block planned %d, used %d bytes; kernels planned %d, have %d bytes%n", ByteCount.text(planned),
                     ByteCount.text(measured), 100.0 * (measured - planned) / planned, result.plan().step(), model.peakStepBytes(), result.plan().scratch(), kernels.scratchBytes());
+        }
+    }
+
+    private static LlamaModel load(Kernels kernels, LlamaConfig shape) {
+        try (RandomCheckpoint weights = new RandomCheckpoint(shape)) {
+            return LlamaModel.load(kernels, weights, new LoadOptions(Quantization.NF4, DType.BF16));
         }
     }
 

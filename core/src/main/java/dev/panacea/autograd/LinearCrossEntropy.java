@@ -20,14 +20,14 @@ public final class LinearCrossEntropy {
 
     private LinearCrossEntropy() {}
 
-    /** Rows of a chunk. */
-    public static int rowsAtATime(Weight head) {
-        return (int) Math.max(LEAST_ROWS, LOGIT_BYTES / (4L * head.rows()));
+    /** Rows of a chunk of logits. */
+    public static int rowsAtATime(int vocab) {
+        return (int) Math.max(LEAST_ROWS, LOGIT_BYTES / (4L * vocab));
     }
 
     /** Bytes of a chunk's logits and their gradient, while training on {@code n} targets. */
     public static long logitBytes(Weight head, int n, DType activations) {
-        return (long) Math.min(n, rowsAtATime(head)) * head.rows() * (activations == DType.F32 ? 4 : 4 + activations.bytes());
+        return (long) Math.min(n, rowsAtATime(head.rows())) * head.rows() * (activations == DType.F32 ? 4 : 4 + activations.bytes());
     }
 
     /**
@@ -45,7 +45,7 @@ public final class LinearCrossEntropy {
         if (n == 0) {
             return new float[0];
         }
-        int chunk = Math.min(n, rowsAtATime(head));
+        int chunk = Math.min(n, rowsAtATime(vocab));
         DType type = x.value().type();
         DeviceBuffer losses = tape.arena().allocate(DType.F32, n);
         DeviceBuffer logits = tape.arena().allocate(DType.F32, (long) chunk * vocab);

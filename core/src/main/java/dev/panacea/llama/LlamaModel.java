@@ -193,7 +193,7 @@ public final class LlamaModel implements AutoCloseable {
      */
     public void rehearse(List<int[]> sequences, int[] targetRows, int[] targets) {
         rope.ensure(longest(checked(sequences)));
-        int n = Math.min(targets.length, LinearCrossEntropy.rowsAtATime(head));
+        int n = Math.min(targets.length, LinearCrossEntropy.rowsAtATime(config.vocabSize()));
         Pass pass = Pass.TRAINING_CHECKPOINTED;
         step(new StepShape("rehearsal", tokens(sequences), sequences.size(), n), pass, tape -> losses(tape, sequences, Arrays.copyOf(targetRows, n), Arrays.copyOf(targets, n), 1,
                 pass, layers.subList(0, 1)));

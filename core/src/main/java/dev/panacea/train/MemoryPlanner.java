@@ -12,7 +12,6 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalLong;
 
 /** Finds out what a training run will need and whether that is there, and decides on gradient checkpointing. */
 final class MemoryPlanner {
@@ -25,6 +24,8 @@ final class MemoryPlanner {
     private final LoraAdapter adapter;
     private final SftConfig config;
     private final ProcessMemory process;
+    /** What the run will leave on Java's heap, in bytes. */
+    private long garbage;
 
     MemoryPlanner(LlamaModel model, LoraAdapter adapter, SftConfig config, ProcessMemory process) {
         this.model = model;
@@ -44,8 +45,10 @@ final class MemoryPlanner {
         model.releaseStepBytes();
         // Once without knowing the scratch memory, so that nothing runs at all where the rest is too much already.
         decide(largest, optimizerBytes);
-        largest.stream().max(Comparator.comparingInt(MemoryPlanner::tokens)).ifPresent(this::rehearse);
         largest.stream().max(Comparator.comparingInt(MemoryPlanner::longest)).ifPresent(this::rehearse);
+        long allocated = ProcessMemory.javaAllocated();
+        largest.stream().max(Comparator.comparingInt(MemoryPlanner::tokens)).ifPresent(this::rehearse);
+        garbage = (ProcessMemory.javaAllocated() - allocated) * model.config().numHiddenLayers() * config.gradientAccumulationSteps() * steps;
         adapter.parameters().clearGradients();
         MemoryPlan plan = decide(largest, optimizerBytes);
         model.reserveStepBytes(plan.step());
@@ -91,9 +94,12 @@ final class MemoryPlanner {
         long rest = 0;
         Optional<ProcessMemory.Resident> now = process.resident();
         if (now.isPresent()) {
-            long java = ProcessMemory.javaGrowth();
-            missing += java;
-            rest = Math.max(0, now.get().total() - (weights - moreTables + adapterBytes + scratch)) + java;
+            long java = ProcessMemory.javaGrowth(garbage);
+            long mapped = model.mappedWeightBytes();
+            // Of mapped files, weights first: how much of them has been read already is not known.
+            long otherFiles = Math.max(0, now.get().mapped() - mapped);
+            missing += java + Math.max(0, mapped - now.get().mapped());
+            rest = Math.max(0, now.get().anonymous() - (weights - mapped - moreTables + adapterBytes + scratch)) + otherFiles + java;
         }
         return new MemoryPlan(weights, adapterBytes, optimizerBytes, step, logits, scratch, rest, missing, process.available(), checkpointing, reason);
     }

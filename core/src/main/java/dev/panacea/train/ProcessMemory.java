@@ -109,15 +109,21 @@ final class ProcessMemory {
         }
     }
 
-    /** Bytes by which Java's heap will still grow before its first collection: the part of the young generation that no object has been in. */
-    static long javaGrowth() {
-        long growth = 0;
+    /** Bytes by which Java's heap grows when so many are allocated: at most the part of the young generation that no object has been in, since then it collects. */
+    static long javaGrowth(long garbage) {
+        long untouched = 0;
         for (MemoryPoolMXBean pool : ManagementFactory.getMemoryPoolMXBeans()) {
             MemoryUsage usage = pool.getUsage();
             if (pool.getName().contains("Eden") && usage != null) {
-                growth += Math.max(0, usage.getCommitted() - usage.getUsed());
+                untouched += Math.max(0, usage.getCommitted() - usage.getUsed());
             }
         }
-        return growth;
+        return Math.min(untouched, garbage);
+    }
+
+    /** Bytes that this thread has allocated on Java's heap so far; 0 where the JVM does not count them. */
+    static long javaAllocated() {
+        return ManagementFactory.getThreadMXBean() instanceof com.sun.management.ThreadMXBean threads && threads.isThreadAllocatedMemorySupported()
+                && threads.isThreadAllocatedMemoryEnabled() ? threads.getCurrentThreadAllocatedBytes() : 0;
     }
 }
