@@ -286,6 +286,14 @@ void layer_cases() {
       }
     }
   }
+  add("probe_arithmetic", "", 0, [](Run &r) {
+    double flops;
+    return pan_probe_arithmetic(r.ctx, PAN_F32, 1, &flops);
+  });
+  add("probe_read", "", 0, [](Run &r) {
+    double sum;
+    return pan_probe_read(r.ctx, r.bytes(192), 192, &sum);
+  });
   for (int64_t n : {1, 255, 256, 33000}) {
     std::string name = "n=" + std::to_string(n);
     add("adamw", name, 0.001f, [=](Run &r) {

@@ -3,6 +3,8 @@ package dev.panacea.examples;
 import dev.panacea.data.MaskAudit;
 import dev.panacea.io.AtomicFiles;
 import dev.panacea.kernels.Backends;
+import dev.panacea.kernels.CpuKernels;
+import dev.panacea.kernels.CpuTier;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.llama.LlamaConfig;
 import dev.panacea.llama.LlamaModel;
@@ -68,6 +70,9 @@ final class FinetunePipeline {
 
     private void introduce(Kernels kernels, boolean replaces) {
         console.heading("Panacea " + Versions.panacea() + " on " + kernels.description() + ", Java " + Runtime.version().feature());
+        if (kernels instanceof CpuKernels cpu && cpu.tier() == CpuTier.PORTABLE) {
+            console.line("This CPU has no AVX2, or a setting rules it out: the portable kernels run, which are several times slower");
+        }
         if (replaces) {
             console.line("The results of an earlier run in " + settings.output() + " will be replaced when this one has its own");
         }

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import dev.panacea.kernels.CpuTier;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -41,6 +42,20 @@ class FinetunePipelineTest {
                 "12");
         Stream<String> base = List.of(more).contains("--model") ? Stream.empty() : Stream.of("--model", model.toString());
         return Run.of(Stream.of(common, base, Arrays.stream(more)).flatMap(s -> s).toArray(String[]::new));
+    }
+
+    @Test
+    void portableKernelsAreSaidToBeSlowAnd8BitMomentsAreReported() throws IOException {
+        System.setProperty("panacea.cpu.tier", "portable");
+        try {
+            Run run = train(folder.resolve("out"), "--max-steps", "1", "--optim", "adamw_8bit");
+            assertThat(run.err()).isEmpty();
+            assertThat(run.out()).contains("cpu portable", "the portable kernels run, which are several times slower");
+            assertThat(new JsonMapper().readTree(folder.resolve("out/metrics.json").toFile()).findValue("optim").asText()).isEqualTo("adamw_8bit");
+        } finally {
+            System.clearProperty("panacea.cpu.tier");
+        }
+        assertThat(train(folder.resolve("fast"), "--max-steps", "1").out().contains("several times slower")).isEqualTo(CpuTier.best() == CpuTier.PORTABLE);
     }
 
     @Test
