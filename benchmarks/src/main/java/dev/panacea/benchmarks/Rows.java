@@ -48,7 +48,7 @@ final class Rows {
             rows.add(gemv(best, ggml, 8192, 2048));
         }
         rows.add(adamW(best));
-        rows.add(new Row.Kernel("adamw-8bit", (ADAMW >> 20) + " Mi parameters", best, Ceiling.READ, c -> OtherWork.adamW8bit(c, ADAMW), Optional.empty()));
+        rows.add(new Row.Kernel("adamw-blockwise-8", (ADAMW >> 20) + " Mi parameters", best, Ceiling.READ, c -> OtherWork.adamW8bit(c, ADAMW), Optional.empty()));
         for (CpuTier tier : others) {
             // The portable tier would take seconds for the large shape.
             int[] nk = tier == CpuTier.PORTABLE ? LINEAR[0] : LINEAR[2];
