@@ -11,12 +11,31 @@
 static constexpr int64_t kProbeTasks = 4;
 
 #if PAN_LEVEL >= 2
+typedef VF Sum;
 static constexpr int kProbeSums = 24;  // of 32 registers
 #elif PAN_LEVEL == 1
+typedef VF Sum;
 static constexpr int kProbeSums = 12;  // of 16
 #else
-static constexpr int kProbeSums = 6;  // a VF takes two of 16 registers; two hold the operands and two a product
+typedef float Sum __attribute__((vector_size(16)));  // a register of every 64-bit CPU: of a VF's two halves the compiler would keep none in one
+static constexpr int kProbeSums = 12;                // of 16 or 32
 #endif
+static constexpr int kSumWidth = int(sizeof(Sum) / sizeof(float));
+
+PAN_INLINE Sum multiply_add(Sum a, Sum b, Sum c) {
+#if PAN_LEVEL >= 1
+  return vfma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+PAN_INLINE float add_up(const Sum *sums) {
+  float total = 0;
+  for (int i = 0; i < kProbeSums; i++)
+    for (int j = 0; j < kSumWidth; j++) total += sums[i][j];
+  return total;
+}
 
 // Keeps the compiler from seeing through a number.
 PAN_INLINE void opaque(float &x) {
@@ -32,14 +51,12 @@ static float swing_f32(int64_t loops) {
   float minus = -1.f, middle = 1.7f;
   opaque(minus);
   opaque(middle);
-  VF sums[kProbeSums], factor = vset(minus), addend = vset(middle);
-  for (int i = 0; i < kProbeSums; i++) sums[i] = vset(0.3f + 0.01f * float(i));
+  Sum sums[kProbeSums], factor = Sum{} + minus, addend = Sum{} + middle;
+  for (int i = 0; i < kProbeSums; i++) sums[i] = Sum{} + (0.3f + 0.01f * float(i));
   for (int64_t l = 0; l < loops; l++)
 #pragma GCC unroll 24
-    for (int i = 0; i < kProbeSums; i++) sums[i] = vfma(sums[i], factor, addend);
-  VF total = sums[0];
-  for (int i = 1; i < kProbeSums; i++) total = total + sums[i];
-  return vsum(total);
+    for (int i = 0; i < kProbeSums; i++) sums[i] = multiply_add(sums[i], factor, addend);
+  return add_up(sums);
 }
 
 #if PAN_LEVEL >= 3
@@ -58,9 +75,7 @@ static float swing_bf16(int64_t loops) {
 #pragma GCC unroll 24
     for (int i = 0; i < kProbeSums; i++) sums[i] = _mm512_dpbf16_ps(sums[i], (__m512bh)minus, (__m512bh)other);
   }
-  VF total = sums[0];
-  for (int i = 1; i < kProbeSums; i++) total = total + sums[i];
-  return vsum(total);
+  return add_up(sums);
 }
 #endif
 
@@ -84,7 +99,7 @@ static int32_t probe_arithmetic(pan_context *ctx, int32_t type, int64_t rounds, 
   if (type == PAN_BF16 && PAN_LEVEL < 3) return fail(PAN_ERROR_UNSUPPORTED, "pan_probe_arithmetic: this tier has no bf16 dot product; it computes in f32");
   const int64_t tasks = kProbeTasks * thread_count(ctx);
   // A loop: one FMA per sum, two operations per element; or two dot products per sum, four operations per element.
-  const int64_t per_loop = int64_t(kProbeSums) * W * (type == PAN_BF16 ? 8 : 2);
+  const int64_t per_loop = int64_t(kProbeSums) * kSumWidth * (type == PAN_BF16 ? 8 : 2);
   ArithmeticProbe p = {type, blocks_of(rounds * 1000000 / kProbeTasks, per_loop), static_cast<float *>(scratch(ctx, -1, size_t(tasks) * sizeof(float)))};
   if (!p.results) return PAN_ERROR_MEMORY;
   parallel(ctx, tasks, ArithmeticProbe::run, &p);

@@ -15,7 +15,7 @@ import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
-/** The optimizer on f32 parameters, in DRAM. */
+/** The optimizer on f32 parameters, in DRAM, with moments in f32 or in 8 bits. */
 @State(Scope.Benchmark)
 @BenchmarkMode(Mode.Throughput)
 @OutputTimeUnit(TimeUnit.SECONDS)
@@ -23,6 +23,9 @@ import org.openjdk.jmh.annotations.Warmup;
 @Warmup(iterations = 2, time = 1)
 @Measurement(iterations = 5, time = 2)
 public class AdamWBenchmark {
+    @Param({"32", "8"})
+    public int bits;
+
     @Param("4194304")
     public int parameters;
 
@@ -30,7 +33,7 @@ public class AdamWBenchmark {
 
     @Setup(Level.Trial)
     public void open(OnCpu cpu) {
-        work = OtherWork.adamW(cpu.kernels, parameters);
+        work = bits == 8 ? OtherWork.adamW8bit(cpu.kernels, parameters) : OtherWork.adamW(cpu.kernels, parameters);
     }
 
     @Benchmark

@@ -29,8 +29,9 @@ import java.util.SplittableRandom;
 import java.util.function.IntSupplier;
 
 /**
- * The programs of the quick mode, each in a JVM of its own; see {@link Child} for what they say and hear. Arguments: {@code step|decode|prompt MODEL
- * SEQUENCES LENGTH TIER THREADS}, MODEL being a shape with random weights; or {@code start-up FILE 1 LENGTH TIER THREADS}.
+ * The programs of the quick mode, each in a JVM of its own; see {@link Child} for what they say and hear. Arguments:
+ * {@code step|step-checkpointed|decode|prompt MODEL SEQUENCES LENGTH TIER THREADS}, MODEL being a shape with random weights; or
+ * {@code start-up FILE 1 LENGTH TIER THREADS}.
  */
 public final class ChildMain {
     /** Tokens decoded per unit: some tenths of a second. */
@@ -51,7 +52,8 @@ public final class ChildMain {
                 }
                 try (model) {
                     switch (args[0]) {
-                        case "step" -> step(kernels, model, sequences, length);
+                        case "step" -> step(kernels, model, sequences, length, false);
+                        case "step-checkpointed" -> step(kernels, model, sequences, length, true);
                         case "decode" -> decode(model, length);
                         case "prompt" -> prompt(model, length);
                         default -> throw new IllegalArgumentException("no program " + args[0]);
@@ -64,14 +66,14 @@ public final class ChildMain {
 
     // ---- programs ----------------------------------------------------------------------------------------------------
 
-    private static void step(CpuKernels kernels, LlamaModel model, int sequences, int length) throws IOException {
+    private static void step(CpuKernels kernels, LlamaModel model, int sequences, int length, boolean checkpointing) throws IOException {
         try (LoraAdapter adapter = LoraAdapter.create(model, new LoraConfig(8, 16, LoraConfig.ALL_LINEAR, false), 1);
                 AdamW optimizer = new AdamW(kernels, adapter.parameters(), 0.9, 0.999, 1e-8, 0)) {
             adapter.attachTo(model);
-            OptimizerStep step = new OptimizerStep(model, adapter.parameters(), optimizer, 1);
+            OptimizerStep step = new OptimizerStep(model, adapter.parameters(), optimizer, 1, checkpointing);
             Batches.Step batch = batch(model.config(), sequences, length);
             int tokens = sequences * length;
-            serve(tokens, tokens * LlamaCost.trainingFlops(model.config()), () -> {
+            serve(!checkpointing, tokens, tokens * LlamaCost.trainingFlops(model.config()), () -> {
                 step.run(batch, 1e-4);
                 return tokens;
             });
@@ -80,7 +82,7 @@ public final class ChildMain {
 
     private static void prompt(LlamaModel model, int length) throws IOException {
         int[] ids = ids(model.config(), length);
-        serve(length, LlamaCost.promptFlops(model.config(), length), () -> {
+        serve(true, length, LlamaCost.promptFlops(model.config(), length), () -> {
             try (KvCache cache = model.newCache(1, length)) {
                 return model.next(cache, new int[] {0}, List.of(ids))[0].length;
             }
@@ -95,7 +97,7 @@ public final class ChildMain {
         try (KvCache cache = model.newCache(1, capacity)) {
             int[] slot = {0};
             model.next(cache, slot, List.of(Arrays.copyOf(ids, context - before)));
-            serve(DECODED, DECODED * LlamaCost.decodeBytes(model.config(), model.weightBytes(), context), () -> {
+            serve(true, DECODED, DECODED * LlamaCost.decodeBytes(model.config(), model.weightBytes(), context), () -> {
                 for (int i = 0; i < DECODED; i++) {
                     model.next(cache, slot, List.of(new int[] {ids[cache.length(0)]}));
                 }
@@ -107,7 +109,7 @@ public final class ChildMain {
     /** A step on a model in a file, as the first of a run; then says so. */
     private static void startUp(CpuKernels kernels, Path file, int length) {
         try (Checkpoint checkpoint = Checkpoints.open(file);
-                LlamaModel model = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.NF4, DType.BF16));
+                LlamaModel model = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.defaultFor(checkpoint), DType.BF16));
                 LoraAdapter adapter = LoraAdapter.create(model, new LoraConfig(8, 16, LoraConfig.ALL_LINEAR, false), 1);
                 AdamW optimizer = new AdamW(kernels, adapter.parameters(), 0.9, 0.999, 1e-8, 0)) {
             adapter.attachTo(model);
@@ -118,9 +120,15 @@ public final class ChildMain {
 
     // ---- the way to the parent ---------------------------------------------------------------------------------------
 
-    /** Says what a unit comes to, warms up, and runs a unit for every line of standard input. */
-    private static void serve(double units, double work, IntSupplier unit) throws IOException {
-        unit.getAsInt();
+    /**
+     * Says what a unit comes to, and runs a unit for every line of standard input.
+     *
+     * @param warmUp whether a unit runs before; where one takes a minute, what a first one costs more is lost in it
+     */
+    private static void serve(boolean warmUp, double units, double work, IntSupplier unit) throws IOException {
+        if (warmUp) {
+            unit.getAsInt();
+        }
         System.out.println(units);
         System.out.println(work);
         BufferedReader orders = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));

@@ -140,7 +140,8 @@ final class Operands implements AutoCloseable {
         return new BlockWeight(type, data, n, k, 0);
     }
 
-    private DeviceBuffer random(long n) {
+    /** Random bytes. */
+    DeviceBuffer random(long n) {
         DeviceBuffer b = output(DType.U8, n);
         fill(b, MemorySegment.ofArray(bytes));
         return b;

@@ -4,7 +4,9 @@ import dev.panacea.autograd.LinearCrossEntropy;
 import dev.panacea.kernels.AdamWStep;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.DeviceBuffer;
+import dev.panacea.kernels.DynamicMap;
 import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.Moments8bit;
 import dev.panacea.kernels.QuantType;
 import dev.panacea.kernels.Weight;
 
@@ -20,6 +22,18 @@ final class OtherWork {
             DeviceBuffer m = o.normal(DType.F32, n, 0.01f);
             DeviceBuffer v = o.squares(n);
             return new Workload.Set(() -> k.adamW(p, g, m, v, n, new AdamWStep(1, 1e-6f, 0.9f, 0.999f, 1e-8f, 0.01f, 1000)), p);
+        });
+    }
+
+    /** The same with moments in 8 bits: parameter, gradient and two codes read, parameter and codes written; two absmax per 256 likewise. */
+    static Workload adamW8bit(Kernels k, long n) {
+        long blocks = Math.ceilDiv(n, (long) Moments8bit.BLOCK);
+        return Workload.inDram(k, 0, 16.0 * n + 16.0 * blocks, o -> {
+            DeviceBuffer p = o.normal(DType.F32, n, 0.04f);
+            DeviceBuffer g = o.normal(DType.F32, n, 0.01f);
+            Moments8bit moments = new Moments8bit(o.random(n), o.random(n), o.squares(blocks), o.squares(blocks), o.floats(DynamicMap.SIGNED.levels()),
+                    o.floats(DynamicMap.UNSIGNED.levels()));
+            return new Workload.Set(() -> k.adamW8bit(p, g, moments, n, new AdamWStep(1, 1e-6f, 0.9f, 0.999f, 1e-8f, 0.01f, 1000)), p);
         });
     }
 

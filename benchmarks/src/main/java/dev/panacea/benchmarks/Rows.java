@@ -42,7 +42,13 @@ final class Rows {
             rows.add(attention(best, s));
             rows.add(attentionBackward(best, s));
         }
+        for (WeightFormat ggml : List.of(WeightFormat.Q4_1, WeightFormat.Q4_K)) {
+            rows.add(linear(best, ggml, 8192, 2048));
+            rows.add(inputGrad(best, ggml, 8192, 2048));
+            rows.add(gemv(best, ggml, 8192, 2048));
+        }
         rows.add(adamW(best));
+        rows.add(new Row.Kernel("adamw-blockwise-8", (ADAMW >> 20) + " Mi parameters", best, Ceiling.READ, c -> OtherWork.adamW8bit(c, ADAMW), Optional.empty()));
         for (CpuTier tier : others) {
             // The portable tier would take seconds for the large shape.
             int[] nk = tier == CpuTier.PORTABLE ? LINEAR[0] : LINEAR[2];
@@ -96,8 +102,8 @@ final class Rows {
     }
 
     static Row step(CpuTier tier, String model, int sequences, int length, boolean takesMinutes) {
-        return new Row.Program("qlora-step-" + model, "NF4, r 8 all linear, " + sequences + "x" + length, tier, "tokens/s", Ceiling.products(tier),
-                takesMinutes ? LONG_STEPS : STEPS, takesMinutes, List.of("step", model, Integer.toString(sequences), Integer.toString(length)));
+        return new Row.Program("qlora-step-" + model, "NF4, r 8 all linear, " + sequences + "x" + length + (takesMinutes ? ", checkpointing" : ""), tier, "tokens/s", Ceiling.products(tier),
+                takesMinutes ? LONG_STEPS : STEPS, takesMinutes, List.of(takesMinutes ? "step-checkpointed" : "step", model, Integer.toString(sequences), Integer.toString(length)));
     }
 
     private static String id(WeightFormat format) {

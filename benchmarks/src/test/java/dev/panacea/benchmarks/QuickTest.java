@@ -40,7 +40,7 @@ class QuickTest {
         for (CpuTier other : others) {
             rows.add(Rows.inputGrad(other, WeightFormat.NF4, 64, 32));
         }
-        rows.add(new Row.Program("step-tiny", "2x16", best, "tokens/s", Ceiling.F32_FMA, BRIEF, false, List.of("step", "tiny", "2", "16")));
+        rows.add(new Row.Program("step-tiny", "2x16", best, "tokens/s", Ceiling.F32_FMA, BRIEF, false, List.of("step-checkpointed", "tiny", "2", "16")));
         rows.add(new Row.Program("decode-tiny", "24", best, "tokens/s", Ceiling.READ, BRIEF, false, List.of("decode", "tiny", "1", "24")));
         rows.add(new Row.Program("prompt-tiny", "24", best, "tokens/s", Ceiling.F32_FMA, BRIEF, false, List.of("prompt", "tiny", "1", "24")));
         rows.add(new Row.StartUp("start-up", "tiny", best));
@@ -125,6 +125,7 @@ class QuickTest {
         assertThat(texts).doesNotHaveDuplicates().contains("linear-nf4 M 1024, (N,K) 576x1536 portable", "input-grad-nf4 M 1024, (N,K) 4096x4096 portable",
                 "linear-nf4 M 1024, (N,K) 8192x2048 avx2", "gemv-nf4 M 1, (N,K) 8192x2048 portable", "attention-backward 8x256 32/8x64 portable",
                 "qlora-step-135m NF4, r 8 all linear, 4x256 portable", "start-up to the first step's end, 1x128 portable");
+        assertThat(texts.stream().filter(t -> t.contains("8b"))).as("--only 8b means the model").hasSize(1);
         assertThat(rows.stream().filter(Row::takesMinutes).map(Row::name)).containsExactly("qlora-step-8b");
     }
 

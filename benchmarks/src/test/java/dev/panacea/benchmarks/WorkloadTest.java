@@ -63,7 +63,7 @@ class WorkloadTest {
         }
     }
 
-    /** Every kind runs and leaves something other than zeros; formats of GGUF files are left to the kernels' own tests. */
+    /** Every kind runs and leaves something other than zeros. */
     @Test
     void everyWorkloadComputesSomething() {
         Map<String, Supplier<Workload>> all = Map.ofEntries(Map.entry("forward", () -> LinearWork.forward(kernels, WeightFormat.NF4, 9, 64, 32)),
@@ -74,6 +74,9 @@ class WorkloadTest {
                 Map.entry("attention backward", () -> AttentionWork.backward(kernels, new AttentionWork.Shape(2, 33, 4, 2, 16))),
                 Map.entry("head", () -> OtherWork.headLoss(kernels, 33, 128, 32)),
                 Map.entry("gemv", () -> LinearWork.gemv(kernels, WeightFormat.NF4, 1, 4096, 2048)),
+                Map.entry("gemv Q4_1", () -> LinearWork.gemv(kernels, WeightFormat.Q4_1, 2, 4096, 2048)),
+                Map.entry("forward Q6_K", () -> LinearWork.forward(kernels, WeightFormat.Q6_K, 9, 64, 256)),
+                Map.entry("adamw 8-bit", () -> OtherWork.adamW8bit(kernels, 1 << 20)),
                 Map.entry("adamw", () -> OtherWork.adamW(kernels, 1 << 20)),
                 Map.entry("norm", () -> OtherWork.rmsNorm(kernels, 1024, 4096)),
                 Map.entry("norm backward", () -> OtherWork.rmsNormBackward(kernels, 1024, 4096)),
