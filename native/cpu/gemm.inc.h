@@ -165,19 +165,6 @@ static void pack_a(const Product &p, int64_t begin, int64_t end, int64_t panel, 
   if (rows & 1) memset(out + rows * kLda, 0, (size_t)(end - begin) * 4);
 }
 
-// Asks for one of `parts` parts of what pack_a will read for this panel, so that it comes while tiles are computed.
-template <bool kPairs>
-PAN_INLINE void prefetch_a(const Product &p, int64_t begin, int64_t end, int64_t panel, int part, int parts) {
-  if (p.transposed || panel >= p.panels) return;
-  constexpr int kUnit = kPairs ? 2 : 1;
-  int64_t size = p.xtype == PAN_F32 ? 4 : 2, k0 = begin * kUnit, count = min64(end * kUnit, p.base) - k0;
-  int rows = panel_rows(p, panel);
-  for (int i = rows * part / parts; i < rows * (part + 1) / parts; i++) {
-    const char *row = (const char *)p.x + ((panel * p.height + i) * p.x_cols + k0) * size;
-    for (int64_t at = 0; at < count * size; at += 64) __builtin_prefetch(row + at, 0, 2);
-  }
-}
-
 template <bool kPairs>
 static void pack_b_part(const Product &p, const pan_weight *w, int64_t k0, int64_t count, int64_t column_panel, int panels, uint32_t *out, int64_t stride) {
   int64_t n0 = column_panel * kNR;
@@ -208,6 +195,13 @@ PAN_INLINE int64_t b_words(const Product &p) { return p.task_columns * kNR * p.b
 PAN_INLINE int64_t a_words(const Product &p) { return p.height * kLda; }
 PAN_INLINE int64_t sum_words(const Product &p) { return (p.blocks > 1 ? p.task_panels * p.task_columns : 1) * p.height * kNR; }
 
+// Asks for the lines of y that a tile will be stored to, so that the stores behind the kernel do not wait for them.
+PAN_INLINE void prefetch_result(const Product &p, int64_t panel, int rows, int64_t column) {
+  int64_t size = p.ytype == PAN_F32 ? 4 : 2;
+  const char *row = (const char *)p.y + (panel * p.height * p.n + column) * size;
+  for (int i = 0; i < rows; i++, row += p.n * size) __builtin_prefetch(row, 1);
+}
+
 template <bool kPairs>
 static void product_task(const Product &p, int64_t task, int32_t worker) {
   int64_t column = task / p.row_tasks * p.task_columns, first = task % p.row_tasks * p.task_panels;
@@ -225,7 +219,7 @@ static void product_task(const Product &p, int64_t task, int32_t worker) {
       pack_a<kPairs>(p, begin, end, panel, a);
       for (int j = 0; j < columns; j++) {
         float *tile = p.blocks > 1 ? sums + ((panel - first) * p.task_columns + j) * p.height * kNR : sums;
-        prefetch_a<kPairs>(p, begin, end, panel + 1, j, columns);
+        if (block + 1 == p.blocks) prefetch_result(p, panel, rows, (column + j) * kNR);
         kernel(end - begin, a, b + j * kNR * (end - begin), tile, block == 0);
         if (block + 1 < p.blocks) continue;
         int64_t n0 = (column + j) * kNR, at = panel * p.height * p.n + n0;

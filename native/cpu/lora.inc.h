@@ -81,42 +81,37 @@ static void dot_products_of(const void *x, int32_t type, int64_t first, int64_t 
 
 // ---- dA += c t^T x -----------------------------------------------------------------------------------------------------
 
-constexpr int64_t kAhead = 12;  // rows
+// 2 W columns of a row of x as two vectors, `low` and `high`: neighbours in f32; of bf16 the even and the odd columns, which are the
+// halves of 32-bit words and so need no shuffle.
+PAN_INLINE void load_columns(const float *x, VF &low, VF &high) { low = vload(x), high = vload(x + W); }
+PAN_INLINE void load_columns(const bf16 *x, VF &low, VF &high) {
+  VU words = (VU)vload((const float *)x);
+  low = (VF)(words << 16), high = (VF)(words & 0xffff0000u);
+}
+PAN_INLINE int64_t column_of(const float *, int64_t i) { return i; }
+PAN_INLINE int64_t column_of(const bf16 *, int64_t i) { return i < W ? 2 * i : 2 * (i - W) + 1; }
 
-// sums[kDown][2 W] = t[m, kDown (of rank)]^T x[m, columns 0 .. 2 W), of which `cols` exist.
+// sums[kDown][2 W] += t[m, kDown (of rank)]^T x[m, 2 W columns], of which `cols` exist, in the order of load_columns.
 template <typename T>
 static void down_tile(const T *x, int64_t ld, int64_t cols, int64_t m, const float *t, int64_t rank, float *sums) {
   VF low[kDown], high[kDown];
 #pragma GCC unroll 8
-  for (int j = 0; j < kDown; j++) low[j] = high[j] = vzero();
-  if (cols >= 2 * W) {
-    for (int64_t i = 0; i < m; i++, x += ld, t += rank) {
-      __builtin_prefetch(x + kAhead * ld);  // rows may be further apart than the hardware follows
-      VF a = vload(x), b = vload(x + W);
+  for (int j = 0; j < kDown; j++) low[j] = vload(sums + j * 2 * W), high[j] = vload(sums + j * 2 * W + W);
+  alignas(64) T part[2 * W] = {};
+  bool whole = cols >= 2 * W;
+  for (int64_t i = 0; i < m; i++, x += ld, t += rank) {
+    if (!whole) memcpy(part, x, (size_t)cols * sizeof(T));
+    VF a, b;
+    load_columns(whole ? x : part, a, b);
 #pragma GCC unroll 8
-      for (int j = 0; j < kDown; j++) {
-        VF v = vset(t[j]);
-        low[j] = vfma(v, a, low[j]);
-        high[j] = vfma(v, b, high[j]);
-      }
-    }
-  } else {
-    int64_t n0 = min64(cols, W), n1 = max64(cols - W, 0);
-    for (int64_t i = 0; i < m; i++, x += ld, t += rank) {
-      VF a = vload_n(x, n0), b = n1 > 0 ? vload_n(x + W, n1) : vzero();
-#pragma GCC unroll 8
-      for (int j = 0; j < kDown; j++) {
-        VF v = vset(t[j]);
-        low[j] = vfma(v, a, low[j]);
-        high[j] = vfma(v, b, high[j]);
-      }
+    for (int j = 0; j < kDown; j++) {
+      VF v = vset(t[j]);
+      low[j] = vfma(v, a, low[j]);
+      high[j] = vfma(v, b, high[j]);
     }
   }
 #pragma GCC unroll 8
-  for (int j = 0; j < kDown; j++) {
-    vstore(sums + j * 2 * W, low[j]);
-    vstore(sums + j * 2 * W + W, high[j]);
-  }
+  for (int j = 0; j < kDown; j++) vstore(sums + j * 2 * W, low[j]), vstore(sums + j * 2 * W + W, high[j]);
 }
 
 // One of the two sums over rows: out (+)= c t^T x, out[rank, cols], or its transpose [cols, rank].
@@ -130,20 +125,36 @@ struct DownProduct {
   bool transposed;
 };
 
-constexpr int64_t kDownColumns = 2 * W;
+// A task: some columns, so that a few lines of a row follow each other, and rows in runs that stay in L1 from one tile to the next.
+constexpr int kDownTiles = 4;
+constexpr int64_t kDownColumns = kDownTiles * 2 * W, kDownRows = 64;
+
+template <typename T>
+static void down_columns(const DownProduct &d, const T *x, int64_t c0) {
+  int64_t cols = min64(kDownColumns, d.cols - c0);
+  for (int64_t j0 = 0; j0 < d.rank; j0 += kDown) {
+    float sums[kDownTiles][kDown * 2 * W] = {};
+    for (int64_t row = 0; row < d.m; row += kDownRows) {
+      int64_t rows = min64(kDownRows, d.m - row);
+      for (int64_t i = row + rows; j0 == 0 && i < min64(row + rows + kDownRows, d.m); i++)  // the next run
+        for (int64_t c = 0; c < cols; c += 64 / (int64_t)sizeof(T)) __builtin_prefetch(x + i * d.cols + c0 + c);
+      for (int64_t c = 0; c < cols; c += 2 * W)
+        down_tile(x + row * d.cols + c0 + c, d.cols, cols - c, rows, d.t + row * d.padded + j0, d.padded, sums[c / (2 * W)]);
+    }
+    for (int64_t j = 0; j < kDown && j0 + j < d.rank; j++)
+      for (int64_t tile = 0; tile * 2 * W < cols; tile++)
+        for (int64_t i = 0; i < 2 * W; i++) {
+          int64_t c = tile * 2 * W + column_of(x, i);
+          if (c >= cols) continue;
+          float *out = d.transposed ? d.out + (c0 + c) * d.rank + j0 + j : d.out + (j0 + j) * d.cols + c0 + c;
+          *out += d.scale * sums[tile][j * 2 * W + i];
+        }
+  }
+}
 
 static void down_task(const DownProduct &d, int64_t task) {
-  int64_t c0 = task * kDownColumns, cols = min64(kDownColumns, d.cols - c0);
-  float sums[kDown * 2 * W];
-  for (int64_t j0 = 0; j0 < d.rank; j0 += kDown) {
-    if (d.type == PAN_F32) down_tile((const float *)d.x + c0, d.cols, cols, d.m, d.t + j0, d.padded, sums);
-    else down_tile((const bf16 *)d.x + c0, d.cols, cols, d.m, d.t + j0, d.padded, sums);
-    for (int64_t j = 0; j < kDown && j0 + j < d.rank; j++)
-      for (int64_t c = 0; c < cols; c++) {
-        float *out = d.transposed ? d.out + (c0 + c) * d.rank + j0 + j : d.out + (j0 + j) * d.cols + c0 + c;
-        *out += d.scale * sums[j * 2 * W + c];
-      }
-  }
+  if (d.type == PAN_F32) down_columns(d, (const float *)d.x, task * kDownColumns);
+  else down_columns(d, (const bf16 *)d.x, task * kDownColumns);
 }
 
 // ---- forward -----------------------------------------------------------------------------------------------------------
