@@ -1,10 +1,13 @@
 package dev.panacea.launcher;
 
+import java.io.BufferedReader;
 import java.io.File;
 import java.io.IOException;
+import java.io.InputStreamReader;
 import java.lang.management.ManagementFactory;
 import java.lang.reflect.InvocationTargetException;
 import java.net.URISyntaxException;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -16,7 +19,8 @@ import java.util.List;
 public final class Launcher {
     /** The first Java whose foreign function interface is final. */
     static final int NEEDED = 22;
-    private static final String PROGRAM = "dev.panacea.examples.FinetuneMain";
+    /** The resource of each program's own jar, beside this class, that names its main class. */
+    private static final String PROGRAM = "program";
     /** Set in the process that this one starts: a JDK that lies about its version must not make us start processes for ever. */
     private static final String CHILD = "panacea.launcher.child";
 
@@ -36,9 +40,15 @@ public final class Launcher {
 
     private static void runHere(String[] args) throws Throwable {
         try {
-            Class.forName(PROGRAM).getMethod("main", String[].class).invoke(null, (Object) args);
+            Class.forName(program()).getMethod("main", String[].class).invoke(null, (Object) args);
         } catch (InvocationTargetException e) {
             throw e.getCause();
+        }
+    }
+
+    private static String program() throws IOException {
+        try (BufferedReader lines = new BufferedReader(new InputStreamReader(Launcher.class.getResourceAsStream(PROGRAM), StandardCharsets.UTF_8))) {
+            return lines.readLine();
         }
     }
 
