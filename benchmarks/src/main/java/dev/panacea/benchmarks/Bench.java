@@ -130,7 +130,7 @@ final class Bench implements AutoCloseable {
 
     private Result startUp(Row.StartUp row) {
         Session s = session(row.tier());
-        List<String> arguments = List.of("start-up", model.orElseThrow().toString(), "1", "128", row.tier().id(), Integer.toString(s.kernels().threads()));
+        List<String> arguments = List.of("start-up", model.orElseThrow().toString(), row.tier().id(), Integer.toString(s.kernels().threads()));
         List<Double> seconds = new ArrayList<>();
         double peak = 0;
         for (int i = 0; i < 3; i++) {

@@ -2,8 +2,6 @@ package dev.panacea.benchmarks;
 
 import dev.panacea.data.Batches;
 import dev.panacea.data.TokenizedExample;
-import dev.panacea.io.Checkpoint;
-import dev.panacea.io.Checkpoints;
 import dev.panacea.kernels.CpuKernels;
 import dev.panacea.kernels.CpuTier;
 import dev.panacea.kernels.DType;
@@ -31,7 +29,7 @@ import java.util.function.IntSupplier;
 /**
  * The programs of the quick mode, each in a JVM of its own; see {@link Child} for what they say and hear. Arguments:
  * {@code step|step-checkpointed|decode|prompt MODEL SEQUENCES LENGTH TIER THREADS}, MODEL being a shape with random weights; or
- * {@code start-up FILE 1 LENGTH TIER THREADS}.
+ * {@code start-up FILE TIER THREADS}.
  */
 public final class ChildMain {
     /** Tokens decoded per unit: some tenths of a second. */
@@ -40,28 +38,34 @@ public final class ChildMain {
     private ChildMain() {}
 
     public static void main(String[] args) throws IOException {
-        int sequences = Integer.parseInt(args[2]);
-        int length = Integer.parseInt(args[3]);
-        try (CpuKernels kernels = CpuKernels.open(CpuTier.valueOf(args[4].toUpperCase(Locale.ROOT)), Integer.parseInt(args[5]))) {
-            if (args[0].equals("start-up")) {
-                startUp(kernels, Path.of(args[1]), length);
-            } else {
-                LlamaModel model;
-                try (RandomCheckpoint weights = new RandomCheckpoint(RandomCheckpoint.named(args[1]))) {
-                    model = LlamaModel.load(kernels, weights, new LoadOptions(Quantization.NF4, DType.BF16));
-                }
-                try (model) {
-                    switch (args[0]) {
-                        case "step" -> step(kernels, model, sequences, length, false);
-                        case "step-checkpointed" -> step(kernels, model, sequences, length, true);
-                        case "decode" -> decode(model, length);
-                        case "prompt" -> prompt(model, length);
-                        default -> throw new IllegalArgumentException("no program " + args[0]);
-                    }
+        if (args[0].equals("start-up")) {
+            System.out.println(StartUp.run(() -> kernels(args[2], args[3]), Path.of(args[1]), part -> { }));
+        } else {
+            measured(args[0], args[1], Integer.parseInt(args[2]), Integer.parseInt(args[3]), args[4], args[5]);
+        }
+        System.out.println(Machine.peakResident().orElse(0));
+    }
+
+    private static CpuKernels kernels(String tier, String threads) {
+        return CpuKernels.open(CpuTier.valueOf(tier.toUpperCase(Locale.ROOT)), Integer.parseInt(threads));
+    }
+
+    private static void measured(String program, String shape, int sequences, int length, String tier, String threads) throws IOException {
+        try (CpuKernels kernels = kernels(tier, threads)) {
+            LlamaModel model;
+            try (RandomCheckpoint weights = new RandomCheckpoint(RandomCheckpoint.named(shape))) {
+                model = LlamaModel.load(kernels, weights, new LoadOptions(Quantization.NF4, DType.BF16));
+            }
+            try (model) {
+                switch (program) {
+                    case "step" -> step(kernels, model, sequences, length, false);
+                    case "step-checkpointed" -> step(kernels, model, sequences, length, true);
+                    case "decode" -> decode(model, length);
+                    case "prompt" -> prompt(model, length);
+                    default -> throw new IllegalArgumentException("no program " + program);
                 }
             }
         }
-        System.out.println(Machine.peakResident().orElse(0));
     }
 
     // ---- programs ----------------------------------------------------------------------------------------------------
@@ -103,18 +107,6 @@ public final class ChildMain {
                 }
                 return DECODED;
             });
-        }
-    }
-
-    /** A step on a model in a file, as the first of a run; then says so. */
-    private static void startUp(CpuKernels kernels, Path file, int length) {
-        try (Checkpoint checkpoint = Checkpoints.open(file);
-                LlamaModel model = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.defaultFor(checkpoint), DType.BF16));
-                LoraAdapter adapter = LoraAdapter.create(model, new LoraConfig(8, 16, LoraConfig.ALL_LINEAR, false), 1);
-                AdamW optimizer = new AdamW(kernels, adapter.parameters(), 0.9, 0.999, 1e-8, 0)) {
-            adapter.attachTo(model);
-            double loss = new OptimizerStep(model, adapter.parameters(), optimizer, 1).run(batch(model.config(), 1, length), 1e-4).loss();
-            System.out.println(loss);
         }
     }
 

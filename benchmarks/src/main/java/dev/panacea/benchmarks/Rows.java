@@ -62,7 +62,7 @@ final class Rows {
         rows.add(step(best, "1b", 2, 256, false));
         rows.add(new Row.Program("decode-1b", "NF4, batch 1, context 512", best, "tokens/s", Ceiling.READ, new Budget(5, 6, 8), false, List.of("decode", "1b", "1", "512")));
         rows.add(new Row.Program("prompt-1b", "NF4, 1x512", best, "tokens/s", Ceiling.products(best), new Budget(3, 5, 8), false, List.of("prompt", "1b", "1", "512")));
-        rows.add(new Row.StartUp("start-up", "to the first step's end, 1x128", best));
+        rows.add(new Row.StartUp("start-up", "to the first step's end, 4 dialogues", best));
         rows.add(step(best, "8b", 1, 512, true));
         return rows;
     }

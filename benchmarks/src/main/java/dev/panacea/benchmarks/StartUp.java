@@ -20,53 +20,87 @@ import dev.panacea.text.BpeTokenizer;
 import dev.panacea.text.ChatTemplate;
 import dev.panacea.text.Tokenizers;
 import dev.panacea.train.OptimizerStep;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
 import java.nio.file.Path;
-import java.time.Duration;
-import java.time.Instant;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
+import java.util.concurrent.CompletableFuture;
+import java.util.function.Consumer;
+import java.util.function.Supplier;
 
 /**
- * From the start of the process to the end of the first training step, on real data, with the time at which each part was done: {@code StartUp MODEL
- * DATA keep|nf4|none}. Run it in a fresh JVM each time.
+ * What a run of the example does until the end of its first training step: its bundled dialogues, the weights as is the default for the model, things opened
+ * side by side as there. In a fresh JVM {@code StartUp MODEL} prints the time at which each part was done.
  */
 final class StartUp {
-    private static final Instant STARTED = ProcessHandle.current().info().startInstant().orElseThrow();
-    private static Instant last = STARTED;
+    private static final String DIALOGUES = "/dev/panacea/examples/dialogues.jsonl";
 
     private StartUp() {}
 
+    private record Mark(String part, long time) {}
+
     public static void main(String[] args) {
-        Path file = Path.of(args[0]);
-        Quantization quantization = Quantization.valueOf(args[2].toUpperCase(Locale.ROOT));
-        done("JVM");
-        try (Kernels kernels = Backends.cpu(); Checkpoint checkpoint = Checkpoints.open(file)) {
-            done("native library, model file");
-            try (BpeTokenizer tokenizer = Tokenizers.open(file)) {
-                done("tokenizer");
-                List<Example> rows = DatasetReader.read(Path.of(args[1]));
-                done("data read");
+        List<Mark> marks = new ArrayList<>();
+        marks.add(new Mark("JVM", System.currentTimeMillis()));
+        run(Backends::cpu, Path.of(args[0]), part -> marks.add(new Mark(part, System.currentTimeMillis())));
+        // Asked and printed at the end, as both load classes for some tens of milliseconds.
+        long started = ManagementFactory.getRuntimeMXBean().getStartTime();
+        long last = started;
+        for (Mark m : marks) {
+            System.out.printf(Locale.ROOT, "%-32s %6d ms %6d ms%n", m.part, m.time - last, m.time - started);
+            last = m.time;
+        }
+    }
+
+    /**
+     * Runs it.
+     *
+     * @param done told each part as it is done
+     * @return the loss of the first step
+     */
+    static double run(Supplier<Kernels> backend, Path file, Consumer<String> done) {
+        CompletableFuture.runAsync(ChatTemplate::warmUp);
+        try (Kernels kernels = backend.get()) {
+            done.accept("native library");
+            CompletableFuture<BpeTokenizer> opening = CompletableFuture.supplyAsync(() -> Tokenizers.open(file));
+            try (Checkpoint checkpoint = Checkpoints.open(file); BpeTokenizer tokenizer = opening.join()) {
+                done.accept("model file, tokenizer");
+                List<Example> rows = dialogues();
+                done.accept("data read");
                 List<TokenizedExample> examples = new ExampleEncoder(tokenizer, ChatTemplate.Options.NONE, 512).encode(rows).examples();
-                done("data encoded");
-                try (LlamaModel model = LlamaModel.load(kernels, checkpoint, new LoadOptions(quantization, DType.BF16));
+                done.accept("data encoded");
+                try (LlamaModel model = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.defaultFor(checkpoint), DType.BF16));
                         LoraAdapter adapter = LoraAdapter.create(model, new LoraConfig(8, 16, LoraConfig.ALL_LINEAR, false), 42);
                         AdamW optimizer = new AdamW(kernels, adapter.parameters(), 0.9, 0.999, 1e-8, 0)) {
                     adapter.attachTo(model);
-                    done("weights, adapter, optimizer");
-                    OptimizerStep step = new OptimizerStep(model, adapter.parameters(), optimizer, 1);
+                    done.accept("weights, adapter, optimizer");
                     Batches.Step first = new Batches(examples, 4, 1, 42).epoch(0).getFirst();
-                    step.run(first, 1e-4);
-                    done("first step, " + first.tokens() + " tokens");
-                    step.run(first, 1e-4);
-                    done("the same again");
+                    double loss = new OptimizerStep(model, adapter.parameters(), optimizer, 1).run(first, 1e-4).loss();
+                    done.accept("first step, " + first.tokens() + " tokens");
+                    return loss;
                 }
             }
         }
     }
 
-    private static void done(String part) {
-        Instant now = Instant.now();
-        System.out.printf(Locale.ROOT, "%-32s %6d ms %6d ms%n", part, Duration.between(last, now).toMillis(), Duration.between(STARTED, now).toMillis());
-        last = now;
+    /** By way of a file, which is what the reader takes. */
+    private static List<Example> dialogues() {
+        try (InputStream in = Objects.requireNonNull(StartUp.class.getResourceAsStream(DIALOGUES), DIALOGUES)) {
+            Path file = Files.createTempFile("panacea-dialogues-", ".jsonl");
+            try {
+                Files.write(file, in.readAllBytes());
+                return DatasetReader.read(file);
+            } finally {
+                Files.delete(file);
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 }

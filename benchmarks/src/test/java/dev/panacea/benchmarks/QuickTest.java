@@ -124,7 +124,7 @@ class QuickTest {
         List<String> texts = rows.stream().map(Row::text).toList();
         assertThat(texts).doesNotHaveDuplicates().contains("linear-nf4 M 1024, (N,K) 576x1536 portable", "input-grad-nf4 M 1024, (N,K) 4096x4096 portable",
                 "linear-nf4 M 1024, (N,K) 8192x2048 avx2", "gemv-nf4 M 1, (N,K) 8192x2048 portable", "attention-backward 8x256 32/8x64 portable",
-                "qlora-step-135m NF4, r 8 all linear, 4x256 portable", "start-up to the first step's end, 1x128 portable");
+                "qlora-step-135m NF4, r 8 all linear, 4x256 portable", "start-up to the first step's end, 4 dialogues portable");
         assertThat(texts.stream().filter(t -> t.contains("8b"))).as("--only 8b means the model").hasSize(1);
         assertThat(rows.stream().filter(Row::takesMinutes).map(Row::name)).containsExactly("qlora-step-8b");
     }

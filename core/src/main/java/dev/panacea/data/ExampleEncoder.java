@@ -8,11 +8,12 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.IntStream;
 
 /**
  * Examples to token ids and labels. Of conversations and completions only the answer is trained, of plain text everything; both kinds of plain
  * text end with the end-of-sequence token, and begin with the beginning-of-sequence token where the model's tokenizer says so. What is longer
- * than the limit is cut at its end, and left out if no target is left.
+ * than the limit is cut at its end, and left out if no target is left. Safe for use by several threads.
  */
 public final class ExampleEncoder {
     private final BpeTokenizer tokenizer;
@@ -38,7 +39,7 @@ public final class ExampleEncoder {
     }
 
     /**
-     * Encodes a data set.
+     * Encodes a data set, several rows at a time; the results are in the order of the rows.
      *
      * @throws PanaceaException when a row cannot be rendered, or no row has a target left
      */
@@ -47,8 +48,7 @@ public final class ExampleEncoder {
         int truncated = 0;
         long tokens = 0;
         long targets = 0;
-        for (int i = 0; i < rows.size(); i++) {
-            TokenizedExample whole = encode(rows.get(i), i + 1);
+        for (TokenizedExample whole : encodeAll(rows)) {
             boolean tooLong = whole.length() > maxSeqLength;
             TokenizedExample example = tooLong ? new TokenizedExample(Arrays.copyOf(whole.inputIds(), maxSeqLength), Arrays.copyOf(whole.labels(), maxSeqLength)) : whole;
             truncated += tooLong ? 1 : 0;
@@ -63,6 +63,15 @@ public final class ExampleEncoder {
             throw new PanaceaException("no token would be trained: " + report + ". Raise the maximum sequence length, or look at the data");
         }
         return new Encoded(examples, report);
+    }
+
+    private List<TokenizedExample> encodeAll(List<Example> rows) {
+        try {
+            return IntStream.range(0, rows.size()).parallel().mapToObj(i -> encode(rows.get(i), i + 1)).toList();
+        } catch (RuntimeException e) {
+            // Which of several bad rows was met is chance, and the stream may have wrapped its exception: one by one the first is named.
+            return IntStream.range(0, rows.size()).mapToObj(i -> encode(rows.get(i), i + 1)).toList();
+        }
     }
 
     private TokenizedExample encode(Example row, int number) {
@@ -83,7 +92,7 @@ public final class ExampleEncoder {
     }
 
     /** The chat encoder of the model, made when first needed: plain text needs no chat template. */
-    private ChatEncoder chat() {
+    private synchronized ChatEncoder chat() {
         if (chat.isEmpty()) {
             chat = Optional.of(ChatEncoder.of(tokenizer, options));
         }

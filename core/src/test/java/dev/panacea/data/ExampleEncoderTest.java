@@ -88,6 +88,27 @@ class ExampleEncoderTest {
         assertThatThrownBy(() -> encoder(1)).isInstanceOf(PanaceaException.class).hasMessageContaining("1");
     }
 
+    /** Rows are encoded side by side, which must not show. */
+    @Test
+    void manyRowsComeInTheirOrderAndTheFirstBadOneIsNamed() {
+        List<Example> rows = IntStream.range(0, 500).mapToObj(i -> (Example) new Example.Conversation(List.of(Message.user("q" + i), Message.assistant("a".repeat(1 + i % 7) + i)))).toList();
+        ExampleEncoder encoder = encoder(100);
+        List<TokenizedExample> encoded = encoder.encode(rows).examples();
+        for (int i = 0; i < rows.size(); i++) {
+            assertThat(encoded.get(i).inputIds()).as("row " + i).isEqualTo(encoder.encode(rows.get(i)).inputIds());
+        }
+        List<Example> some = IntStream.range(0, 500).mapToObj(i -> i == 77 || i >= 300 ? refused(i) : rows.get(i)).toList();
+        String refusing = CHATML.replace("{{ m.content }}", "{{ m.content }}{% if 'refused' in m.content %}{{ raise_exception(m.content) }}{% endif %}");
+        try (BpeTokenizer other = Tokenizers.fromGguf(TestVocabularies.bytes("smollm", Optional.of(refusing), List.of("<s>", "<|im_start|>", "<|im_end|>")))) {
+            assertThatThrownBy(() -> new ExampleEncoder(other, ChatTemplate.Options.NONE, 100).encode(some)).isExactlyInstanceOf(PanaceaException.class)
+                    .hasMessage("example 78: the model's chat template refuses this conversation: refused 77");
+        }
+    }
+
+    private static Example refused(int row) {
+        return new Example.Conversation(List.of(Message.user("refused " + row), Message.assistant("a")));
+    }
+
     @Test
     void audit() {
         TokenizedExample e = encoder(200).encode(new Example.Conversation(List.of(Message.user("q\u001B[31m"), Message.assistant("yes\n"))));

@@ -17,6 +17,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 
 /** The model that a run starts from, on disk: its files, and its tokenizer in memory. */
 final class BaseModel implements AutoCloseable {
@@ -40,17 +42,23 @@ final class BaseModel implements AutoCloseable {
     static BaseModel open(Optional<String> name, Console console) {
         String wanted = name.orElse(ModelLocator.DEFAULT_MODEL);
         LocatedModel located = new ModelLocator(System.getenv(), console::line, new Download(console)).locate(wanted);
-        Checkpoint checkpoint = Checkpoints.open(located.path());
-        boolean opened = false;
+        // Half a second in a fresh JVM, in which the other core does the rest.
+        CompletableFuture<BpeTokenizer> tokenizer = CompletableFuture.supplyAsync(() -> Tokenizers.open(located.path()));
+        Checkpoint checkpoint;
         try {
-            BaseModel model = new BaseModel(Files.exists(Path.of(wanted)) ? Path.of(wanted).toAbsolutePath().normalize().toString() : wanted, located, checkpoint,
-                    Tokenizers.open(located.path()));
-            opened = true;
-            return model;
-        } finally {
-            if (!opened) {
-                checkpoint.close();
+            checkpoint = Checkpoints.open(located.path());
+        } catch (RuntimeException | Error e) {
+            tokenizer.thenAccept(BpeTokenizer::close);
+            throw e;
+        }
+        try {
+            return new BaseModel(Files.exists(Path.of(wanted)) ? Path.of(wanted).toAbsolutePath().normalize().toString() : wanted, located, checkpoint, tokenizer.join());
+        } catch (CompletionException e) {
+            checkpoint.close();
+            if (e.getCause() instanceof Error error) {
+                throw error;
             }
+            throw e.getCause() instanceof RuntimeException cause ? cause : e;
         }
     }
 

@@ -11,6 +11,7 @@ import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraAdapter;
 import dev.panacea.lora.LoraConfig;
+import dev.panacea.text.ChatTemplate;
 import dev.panacea.train.AdapterCheck;
 import dev.panacea.train.SftConfig;
 import dev.panacea.train.SftTrainer;
@@ -18,6 +19,7 @@ import dev.panacea.train.TrainingResult;
 import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.stream.IntStream;
 
 /** The whole job, from settings to a tuned adapter with the proof that it helped. {@link #run} is its table of contents. */
@@ -39,6 +41,8 @@ final class FinetunePipeline {
     /** Runs everything; what a user can act on comes as {@link dev.panacea.kernels.PanaceaException}. */
     void run() {
         boolean replaces = settings.output().prepare();
+        // Beside the loading of the kernels; what goes wrong in it is told at the first rendering.
+        CompletableFuture.runAsync(ChatTemplate::warmUp);
         try (Interruption interruption = new Interruption(console, this::farewell); Kernels kernels = clock.time("start", Backends::cpu)) {
             introduce(kernels, replaces);
             try (BaseModel base = findModel()) {
