@@ -1,6 +1,7 @@
 package dev.panacea.text;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -123,5 +124,11 @@ class ChatTemplateTest {
         assertThat(PythonStrings.strip(white + "x" + white)).isEqualTo("x");
         assertThat(PythonStrings.strip("\u200Bx\uFEFF\u0000\u0008")).isEqualTo("\u200Bx\uFEFF\u0000\u0008");
         assertThat(IntStream.rangeClosed(0, 0xFFFF).filter(c -> PythonStrings.isSpace((char) c)).count()).isEqualTo(white.length());
+    }
+
+    /** Programs call it in the background, where a failure would not show. */
+    @Test
+    void warmsUp() {
+        assertThatCode(ChatTemplate::warmUp).doesNotThrowAnyException();
     }
 }
