@@ -186,25 +186,18 @@ PAN_INLINE void integer_products(const IntegerLevels &levels, const WeightRow *r
                    : kBlocks32       ? permute(scales[i].scale, load_control(kStepScale.at[k]))
                                      : scales[i].scale;
       }
-      // A sum is a chain of dependent instructions; several in turn keep more of them ready.
-      constexpr int kTurn = W == 16 && kRows % 2 == 0 ? 2 : 1;
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; r += kTurn) {
-        VB integers[kTurn][kWide];
+      for (int r = 0; r < kRows; r++) {
+        VB integers[kWide];
 #pragma GCC unroll 4
-        for (int p = 0; p < 4; p++)
+        for (int p = 0; p < 4; p++) {
+          VB v = shared_load<kWide>(x[r].value[p]);
 #pragma GCC unroll 2
-          for (int t = 0; t < kTurn; t++) {
-            VB v = shared_load<kWide>(x[r + t].value[p]);
-#pragma GCC unroll 2
-            for (int i = 0; i < kWide; i++) integers[t][i] = p == 0 ? dot(part[i][p], v) : dot_add(integers[t][i], part[i][p], v);
-          }
-#pragma GCC unroll 2
-        for (int t = 0; t < kTurn; t++) {
-          VF x_scale = (VF)shared_load<kWide>(x[r + t].scale);
-#pragma GCC unroll 2
-          for (int i = 0; i < kWide; i++) sum[i][r + t] = vfma(to_floats((VI)integers[t][i]) * x_scale, scale[i], sum[i][r + t]);
+          for (int i = 0; i < kWide; i++) integers[i] = p == 0 ? dot(part[i][p], v) : dot_add(integers[i], part[i][p], v);
         }
+        VF x_scale = (VF)shared_load<kWide>(x[r].scale);
+#pragma GCC unroll 2
+        for (int i = 0; i < kWide; i++) sum[i][r] = vfma(to_floats((VI)integers[i]) * x_scale, scale[i], sum[i][r]);
       }
     }
   }
