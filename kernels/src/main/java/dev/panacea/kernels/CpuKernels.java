@@ -137,8 +137,7 @@ public final class CpuKernels implements Kernels {
 
     @Override
     public void copy(DeviceBuffer x, DeviceBuffer y, long n, boolean accumulate) {
-        Checks.activation("x", x, elements(n));
-        Checks.activation("y", y, n);
+        OperationChecks.copy(x, y, n);
         run(() -> PanaceaCpu.pan_copy(context, in("x", x), type(x), out("y", y), type(y), n, flag(accumulate)));
     }
 
@@ -146,32 +145,25 @@ public final class CpuKernels implements Kernels {
 
     @Override
     public void linear(Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate) {
-        Checks.activation("x", x, elements(m, w.cols()));
-        Checks.activation("y", y, elements(m, w.rows()));
+        OperationChecks.linear(w, x, m, y);
         run(() -> PanaceaCpu.pan_linear(context, weight.of(w), in("x", x), type(x), m, out("y", y), type(y), flag(accumulate)));
     }
 
     @Override
     public void linearInputGrad(Weight w, DeviceBuffer dy, int m, DeviceBuffer dx, boolean accumulate) {
-        Checks.activation("dy", dy, elements(m, w.rows()));
-        Checks.activation("dx", dx, elements(m, w.cols()));
+        OperationChecks.linearInputGrad(w, dy, m, dx);
         run(() -> PanaceaCpu.pan_linear_input_grad(context, weight.of(w), in("dy", dy), type(dy), m, out("dx", dx), type(dx), flag(accumulate)));
     }
 
     @Override
     public void linearWeightGrad(DeviceBuffer dy, DeviceBuffer x, int m, int n, int k, DeviceBuffer dw) {
-        Checks.activation("dy", dy, elements(m, n));
-        Checks.sameType("x", x, dy.type(), elements(m, k));
-        Checks.typed("dw", dw, DType.F32, elements(n, k));
+        OperationChecks.linearWeightGrad(dy, x, m, n, k, dw);
         run(() -> PanaceaCpu.pan_linear_weight_grad(context, in("dy", dy), in("x", x), type(dy), m, n, k, out("dw", dw)));
     }
 
     @Override
     public void loraLinear(Weight w, Lora lora, DeviceBuffer x, int m, DeviceBuffer s, DeviceBuffer y, boolean accumulate) {
-        Checks.lora(w, lora);
-        Checks.activation("x", x, elements(m, w.cols()));
-        Checks.typed("s", s, DType.F32, elements(m, lora.rank()));
-        Checks.sameType("y", y, x.type(), elements(m, w.rows()));
+        OperationChecks.loraLinear(w, lora, x, m, s, y);
         run(() -> PanaceaCpu.pan_lora_linear(context, weight.of(w), in("lora A", lora.a()), in("lora B", lora.b()), lora.rank(), lora.scaling(), in("x", x), m, out("s", s),
                 out("y", y), type(x), flag(accumulate)));
     }
@@ -179,13 +171,7 @@ public final class CpuKernels implements Kernels {
     @Override
     public void loraLinearBackward(Weight w, Lora lora, DeviceBuffer x, DeviceBuffer s, DeviceBuffer dy, int m, DeviceBuffer da, DeviceBuffer db, DeviceBuffer dx,
             boolean accumulate) {
-        Checks.lora(w, lora);
-        Checks.activation("x", x, elements(m, w.cols()));
-        Checks.typed("s", s, DType.F32, elements(m, lora.rank()));
-        Checks.sameType("dy", dy, x.type(), elements(m, w.rows()));
-        Checks.typed("da", da, DType.F32, elements(lora.rank(), w.cols()));
-        Checks.typed("db", db, DType.F32, elements(w.rows(), lora.rank()));
-        Checks.sameType("dx", dx, x.type(), elements(m, w.cols()));
+        OperationChecks.loraLinearBackward(w, lora, x, s, dy, m, da, db, dx);
         run(() -> PanaceaCpu.pan_lora_linear_backward(context, weight.of(w), in("lora A", lora.a()), in("lora B", lora.b()), lora.rank(), lora.scaling(), in("x", x), in("s", s),
                 in("dy", dy), m, out("da", da), out("db", db), out("dx", dx), type(x), flag(accumulate)));
     }
@@ -194,16 +180,13 @@ public final class CpuKernels implements Kernels {
 
     @Override
     public void quantize4(QuantType type, DeviceBuffer x, long n, int blockSize, DeviceBuffer packed, DeviceBuffer absmax) {
-        Q4Weight.checkBlockSize(blockSize);
-        Checks.activation("x", x, elements(n));
-        Checks.typed("packed", packed, DType.U8, n / 2 + n % 2);
-        Checks.typed("absmax", absmax, DType.F32, n / blockSize + (n % blockSize == 0 ? 0 : 1));
+        OperationChecks.quantize4(x, n, blockSize, packed, absmax);
         run(() -> PanaceaCpu.pan_quantize4(context, in("x", x), type(x), n, blockSize, flag(type == QuantType.FP4), out("packed", packed), out("absmax", absmax)));
     }
 
     @Override
     public void dequantize(Weight w, DeviceBuffer y) {
-        Checks.activation("y", y, elements(w.rows(), w.cols()));
+        OperationChecks.dequantize(w, y);
         run(() -> PanaceaCpu.pan_dequantize(context, weight.of(w), out("y", y), type(y)));
     }
 
@@ -211,40 +194,25 @@ public final class CpuKernels implements Kernels {
 
     @Override
     public void rmsNorm(DeviceBuffer x, DeviceBuffer weight, float eps, int m, int n, DeviceBuffer y, DeviceBuffer inv) {
-        Checks.activation("x", x, elements(m, n));
-        Checks.typed("weight", weight, DType.F32, n);
-        Checks.sameType("y", y, x.type(), elements(m, n));
-        Checks.typed("inv", inv, DType.F32, m);
+        OperationChecks.rmsNorm(x, weight, m, n, y, inv);
         run(() -> PanaceaCpu.pan_rms_norm(context, in("x", x), in("weight", weight), eps, m, n, out("y", y), out("inv", inv), type(x)));
     }
 
     @Override
     public void rmsNormBackward(DeviceBuffer x, DeviceBuffer weight, DeviceBuffer inv, DeviceBuffer dy, int m, int n, DeviceBuffer dx, boolean accumulate) {
-        Checks.activation("x", x, elements(m, n));
-        Checks.typed("weight", weight, DType.F32, n);
-        Checks.typed("inv", inv, DType.F32, m);
-        Checks.sameType("dy", dy, x.type(), elements(m, n));
-        Checks.sameType("dx", dx, x.type(), elements(m, n));
+        OperationChecks.rmsNormBackward(x, weight, inv, dy, m, n, dx);
         run(() -> PanaceaCpu.pan_rms_norm_backward(context, in("x", x), in("weight", weight), in("inv", inv), in("dy", dy), m, n, out("dx", dx), type(x), flag(accumulate)));
     }
 
     @Override
     public void rmsNormWeightGrad(DeviceBuffer x, DeviceBuffer inv, DeviceBuffer dy, int m, int n, DeviceBuffer dweight) {
-        Checks.activation("x", x, elements(m, n));
-        Checks.typed("inv", inv, DType.F32, m);
-        Checks.sameType("dy", dy, x.type(), elements(m, n));
-        Checks.typed("dweight", dweight, DType.F32, n);
+        OperationChecks.rmsNormWeightGrad(x, inv, dy, m, n, dweight);
         run(() -> PanaceaCpu.pan_rms_norm_weight_grad(context, in("x", x), in("inv", inv), in("dy", dy), m, n, out("dweight", dweight), type(x)));
     }
 
     @Override
     public void rope(DeviceBuffer x, DeviceBuffer positions, DeviceBuffer cos, DeviceBuffer sin, int m, int heads, int headDim, boolean inverse) {
-        Checks.headDim(headDim);
-        Checks.activation("x", x, elements(m, heads, headDim));
-        Checks.typed("positions", positions, DType.I32, m);
-        Checks.typed("cos", cos, DType.F32, 0);
-        Checks.typed("sin", sin, DType.F32, 0);
-        long tableRows = Math.min(cos.length(), sin.length()) / (headDim / 2);
+        long tableRows = OperationChecks.rope(x, positions, cos, sin, m, heads, headDim);
         run(() -> PanaceaCpu.pan_rope(context, out("x", x), type(x), in("positions", positions), in("cos", cos), in("sin", sin), tableRows, m, heads, headDim, flag(inverse)));
     }
 
@@ -266,19 +234,13 @@ public final class CpuKernels implements Kernels {
 
     @Override
     public void swiGlu(DeviceBuffer gate, DeviceBuffer up, long n, DeviceBuffer y) {
-        Checks.activation("gate", gate, elements(n));
-        Checks.sameType("up", up, gate.type(), n);
-        Checks.sameType("y", y, gate.type(), n);
+        OperationChecks.swiGlu(gate, up, n, y);
         run(() -> PanaceaCpu.pan_swiglu(context, in("gate", gate), in("up", up), out("y", y), n, type(gate)));
     }
 
     @Override
     public void swiGluBackward(DeviceBuffer gate, DeviceBuffer up, DeviceBuffer dy, long n, DeviceBuffer dgate, DeviceBuffer dup) {
-        Checks.activation("gate", gate, elements(n));
-        Checks.sameType("up", up, gate.type(), n);
-        Checks.sameType("dy", dy, gate.type(), n);
-        Checks.sameType("dgate", dgate, gate.type(), n);
-        Checks.sameType("dup", dup, gate.type(), n);
+        OperationChecks.swiGluBackward(gate, up, dy, n, dgate, dup);
         run(() -> PanaceaCpu.pan_swiglu_backward(context, in("gate", gate), in("up", up), in("dy", dy), out("dgate", dgate), out("dup", dup), n, type(gate)));
     }
 
@@ -286,47 +248,33 @@ public final class CpuKernels implements Kernels {
 
     @Override
     public void gatherRows(Weight w, DeviceBuffer index, int m, DeviceBuffer y) {
-        Checks.typed("index", index, DType.I32, elements(m));
-        Checks.activation("y", y, elements(m, w.cols()));
+        OperationChecks.gatherRows(w, index, m, y);
         run(() -> PanaceaCpu.pan_gather_rows(context, weight.of(w), in("index", index), m, out("y", y), type(y)));
     }
 
     @Override
     public void scatterRows(DeviceBuffer x, DeviceBuffer index, int m, int cols, DeviceBuffer y, boolean accumulate) {
-        Checks.positive("cols", cols);
-        Checks.activation("x", x, elements(m, cols));
-        Checks.typed("index", index, DType.I32, m);
-        Checks.activation("y", y, 0);
-        run(() -> PanaceaCpu.pan_scatter_rows(context, in("x", x), type(x), in("index", index), m, cols, out("y", y), type(y), y.length() / cols, flag(accumulate)));
+        long yRows = OperationChecks.scatterRows(x, index, m, cols, y);
+        run(() -> PanaceaCpu.pan_scatter_rows(context, in("x", x), type(x), in("index", index), m, cols, out("y", y), type(y), yRows, flag(accumulate)));
     }
 
     @Override
     public void crossEntropy(DeviceBuffer logits, DeviceBuffer targets, int rows, int vocab, DeviceBuffer losses) {
-        checkLoss(logits, targets, rows, vocab, losses);
+        OperationChecks.crossEntropy(logits, targets, rows, vocab, losses);
         run(() -> PanaceaCpu.pan_cross_entropy(context, in("logits", logits), in("targets", targets), rows, vocab, 0, out("losses", losses), MemorySegment.NULL, PanaceaCpu.PAN_F32()));
     }
 
     @Override
     public void crossEntropyWithGrad(DeviceBuffer logits, DeviceBuffer targets, int rows, int vocab, float gradScale, DeviceBuffer losses, DeviceBuffer gradient) {
-        checkLoss(logits, targets, rows, vocab, losses);
+        OperationChecks.crossEntropy(logits, targets, rows, vocab, losses);
         Checks.activation("gradient", gradient, elements(rows, vocab));
         run(() -> PanaceaCpu.pan_cross_entropy(context, in("logits", logits), in("targets", targets), rows, vocab, gradScale, out("losses", losses), out("gradient", gradient),
                 type(gradient)));
     }
 
-    private static void checkLoss(DeviceBuffer logits, DeviceBuffer targets, int rows, int vocab, DeviceBuffer losses) {
-        Checks.typed("logits", logits, DType.F32, elements(rows, vocab));
-        Checks.typed("targets", targets, DType.I32, rows);
-        Checks.typed("losses", losses, DType.F32, rows);
-    }
-
     @Override
     public void adamW(DeviceBuffer p, DeviceBuffer g, DeviceBuffer m, DeviceBuffer v, long n, AdamWStep step) {
-        Checks.positive("step", step.step());
-        Checks.typed("p", p, DType.F32, elements(n));
-        Checks.typed("g", g, DType.F32, n);
-        Checks.typed("m", m, DType.F32, n);
-        Checks.typed("v", v, DType.F32, n);
+        OperationChecks.adamW(p, g, m, v, n, step);
         run(() -> PanaceaCpu.pan_adamw(context, out("p", p), in("g", g), out("m", m), out("v", v), n, step.gradScale(), step.learningRate(), step.beta1(), step.beta2(), step.eps(),
                 step.weightDecay(), step.step()));
     }

@@ -39,8 +39,7 @@ public final class ReferenceKernels implements Kernels {
 
     @Override
     public void copy(DeviceBuffer x, DeviceBuffer y, long n, boolean accumulate) {
-        Checks.activation("x", x, Checks.elements(n));
-        Checks.activation("y", y, n);
+        OperationChecks.copy(x, y, n);
         ReferenceElementwise.chunks(n, (from, count) -> Elements.write(y, from, Elements.read(x, from, count), accumulate));
     }
 
@@ -48,45 +47,32 @@ public final class ReferenceKernels implements Kernels {
 
     @Override
     public void linear(Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate) {
-        Checks.activation("x", x, Checks.elements(m, w.cols()));
-        Checks.activation("y", y, Checks.elements(m, w.rows()));
+        OperationChecks.linear(w, x, m, y);
         ReferenceLinear.linear(w, x, m, y, accumulate);
     }
 
     @Override
     public void linearInputGrad(Weight w, DeviceBuffer dy, int m, DeviceBuffer dx, boolean accumulate) {
-        Checks.activation("dy", dy, Checks.elements(m, w.rows()));
-        Checks.activation("dx", dx, Checks.elements(m, w.cols()));
+        OperationChecks.linearInputGrad(w, dy, m, dx);
         ReferenceLinear.linearInputGrad(w, dy, m, dx, accumulate);
     }
 
     @Override
     public void linearWeightGrad(DeviceBuffer dy, DeviceBuffer x, int m, int n, int k, DeviceBuffer dw) {
-        Checks.activation("dy", dy, Checks.elements(m, n));
-        Checks.sameType("x", x, dy.type(), Checks.elements(m, k));
-        Checks.typed("dw", dw, DType.F32, Checks.elements(n, k));
+        OperationChecks.linearWeightGrad(dy, x, m, n, k, dw);
         ReferenceLinear.linearWeightGrad(dy, x, m, n, k, dw);
     }
 
     @Override
     public void loraLinear(Weight w, Lora lora, DeviceBuffer x, int m, DeviceBuffer s, DeviceBuffer y, boolean accumulate) {
-        Checks.lora(w, lora);
-        Checks.activation("x", x, Checks.elements(m, w.cols()));
-        Checks.typed("s", s, DType.F32, Checks.elements(m, lora.rank()));
-        Checks.sameType("y", y, x.type(), Checks.elements(m, w.rows()));
+        OperationChecks.loraLinear(w, lora, x, m, s, y);
         ReferenceLinear.loraLinear(w, lora, x, m, s, y, accumulate);
     }
 
     @Override
     public void loraLinearBackward(Weight w, Lora lora, DeviceBuffer x, DeviceBuffer s, DeviceBuffer dy, int m, DeviceBuffer da, DeviceBuffer db, DeviceBuffer dx,
             boolean accumulate) {
-        Checks.lora(w, lora);
-        Checks.activation("x", x, Checks.elements(m, w.cols()));
-        Checks.typed("s", s, DType.F32, Checks.elements(m, lora.rank()));
-        Checks.sameType("dy", dy, x.type(), Checks.elements(m, w.rows()));
-        Checks.typed("da", da, DType.F32, Checks.elements(lora.rank(), w.cols()));
-        Checks.typed("db", db, DType.F32, Checks.elements(w.rows(), lora.rank()));
-        Checks.sameType("dx", dx, x.type(), Checks.elements(m, w.cols()));
+        OperationChecks.loraLinearBackward(w, lora, x, s, dy, m, da, db, dx);
         ReferenceLinear.loraLinearBackward(w, lora, x, s, dy, m, da, db, dx, accumulate);
     }
 
@@ -94,16 +80,13 @@ public final class ReferenceKernels implements Kernels {
 
     @Override
     public void quantize4(QuantType type, DeviceBuffer x, long n, int blockSize, DeviceBuffer packed, DeviceBuffer absmax) {
-        Q4Weight.checkBlockSize(blockSize);
-        Checks.activation("x", x, Checks.elements(n));
-        Checks.typed("packed", packed, DType.U8, n / 2 + n % 2);
-        Checks.typed("absmax", absmax, DType.F32, Math.ceilDiv(n, blockSize));
+        OperationChecks.quantize4(x, n, blockSize, packed, absmax);
         new Q4Codec(type).quantize(x, n, blockSize, packed, absmax);
     }
 
     @Override
     public void dequantize(Weight w, DeviceBuffer y) {
-        Checks.activation("y", y, Checks.elements(w.rows(), w.cols()));
+        OperationChecks.dequantize(w, y);
         ReferenceLinear.dequantize(w, y);
     }
 
@@ -111,42 +94,26 @@ public final class ReferenceKernels implements Kernels {
 
     @Override
     public void rmsNorm(DeviceBuffer x, DeviceBuffer weight, float eps, int m, int n, DeviceBuffer y, DeviceBuffer inv) {
-        Checks.positive("n", n);
-        Checks.activation("x", x, Checks.elements(m, n));
-        Checks.typed("weight", weight, DType.F32, n);
-        Checks.sameType("y", y, x.type(), Checks.elements(m, n));
-        Checks.typed("inv", inv, DType.F32, m);
+        OperationChecks.rmsNorm(x, weight, m, n, y, inv);
         ReferenceElementwise.rmsNorm(x, weight, eps, m, n, y, inv);
     }
 
     @Override
     public void rmsNormBackward(DeviceBuffer x, DeviceBuffer weight, DeviceBuffer inv, DeviceBuffer dy, int m, int n, DeviceBuffer dx, boolean accumulate) {
-        Checks.positive("n", n);
-        Checks.activation("x", x, Checks.elements(m, n));
-        Checks.typed("weight", weight, DType.F32, n);
-        Checks.typed("inv", inv, DType.F32, m);
-        Checks.sameType("dy", dy, x.type(), Checks.elements(m, n));
-        Checks.sameType("dx", dx, x.type(), Checks.elements(m, n));
+        OperationChecks.rmsNormBackward(x, weight, inv, dy, m, n, dx);
         ReferenceElementwise.rmsNormBackward(x, weight, inv, dy, m, n, dx, accumulate);
     }
 
     @Override
     public void rmsNormWeightGrad(DeviceBuffer x, DeviceBuffer inv, DeviceBuffer dy, int m, int n, DeviceBuffer dweight) {
-        Checks.positive("n", n);
-        Checks.activation("x", x, Checks.elements(m, n));
-        Checks.typed("inv", inv, DType.F32, m);
-        Checks.sameType("dy", dy, x.type(), Checks.elements(m, n));
-        Checks.typed("dweight", dweight, DType.F32, n);
+        OperationChecks.rmsNormWeightGrad(x, inv, dy, m, n, dweight);
         ReferenceElementwise.rmsNormWeightGrad(x, inv, dy, m, n, dweight);
     }
 
     @Override
     public void rope(DeviceBuffer x, DeviceBuffer positions, DeviceBuffer cos, DeviceBuffer sin, int m, int heads, int headDim, boolean inverse) {
-        Checks.headDim(headDim);
-        Checks.activation("x", x, Checks.elements(m, heads, headDim));
-        Checks.typed("cos", cos, DType.F32, 0);
-        Checks.typed("sin", sin, DType.F32, 0);
-        int[] rows = Checks.indices("positions", positions, m, Math.min(cos.length(), sin.length()) / (headDim / 2));
+        long tableRows = OperationChecks.rope(x, positions, cos, sin, m, heads, headDim);
+        int[] rows = Checks.indices("positions", positions, m, tableRows);
         ReferenceElementwise.rope(x, rows, cos, sin, heads, headDim, inverse);
     }
 
@@ -166,19 +133,13 @@ public final class ReferenceKernels implements Kernels {
 
     @Override
     public void swiGlu(DeviceBuffer gate, DeviceBuffer up, long n, DeviceBuffer y) {
-        Checks.activation("gate", gate, Checks.elements(n));
-        Checks.sameType("up", up, gate.type(), n);
-        Checks.sameType("y", y, gate.type(), n);
+        OperationChecks.swiGlu(gate, up, n, y);
         ReferenceElementwise.swiGlu(gate, up, n, y);
     }
 
     @Override
     public void swiGluBackward(DeviceBuffer gate, DeviceBuffer up, DeviceBuffer dy, long n, DeviceBuffer dgate, DeviceBuffer dup) {
-        Checks.activation("gate", gate, Checks.elements(n));
-        Checks.sameType("up", up, gate.type(), n);
-        Checks.sameType("dy", dy, gate.type(), n);
-        Checks.sameType("dgate", dgate, gate.type(), n);
-        Checks.sameType("dup", dup, gate.type(), n);
+        OperationChecks.swiGluBackward(gate, up, dy, n, dgate, dup);
         ReferenceElementwise.swiGluBackward(gate, up, dy, n, dgate, dup);
     }
 
@@ -186,16 +147,14 @@ public final class ReferenceKernels implements Kernels {
 
     @Override
     public void gatherRows(Weight w, DeviceBuffer index, int m, DeviceBuffer y) {
-        Checks.activation("y", y, Checks.elements(m, w.cols()));
+        OperationChecks.gatherRows(w, index, m, y);
         ReferenceLinear.gatherRows(w, Checks.indices("index", index, m, w.rows()), y);
     }
 
     @Override
     public void scatterRows(DeviceBuffer x, DeviceBuffer index, int m, int cols, DeviceBuffer y, boolean accumulate) {
-        Checks.positive("cols", cols);
-        Checks.activation("x", x, Checks.elements(m, cols));
-        Checks.activation("y", y, 0);
-        ReferenceLoss.scatterRows(x, Checks.indices("index", index, m, y.length() / cols), cols, y, accumulate);
+        long yRows = OperationChecks.scatterRows(x, index, m, cols, y);
+        ReferenceLoss.scatterRows(x, Checks.indices("index", index, m, yRows), cols, y, accumulate);
     }
 
     @Override
@@ -212,19 +171,13 @@ public final class ReferenceKernels implements Kernels {
     }
 
     private static int[] crossEntropyTargets(DeviceBuffer logits, DeviceBuffer targets, int rows, int vocab, DeviceBuffer losses) {
-        Checks.positive("vocab", vocab);
-        Checks.typed("logits", logits, DType.F32, Checks.elements(rows, vocab));
-        Checks.typed("losses", losses, DType.F32, rows);
+        OperationChecks.crossEntropy(logits, targets, rows, vocab, losses);
         return Checks.indices("targets", targets, rows, vocab);
     }
 
     @Override
     public void adamW(DeviceBuffer p, DeviceBuffer g, DeviceBuffer m, DeviceBuffer v, long n, AdamWStep step) {
-        Checks.positive("step", step.step());
-        Checks.typed("p", p, DType.F32, Checks.elements(n));
-        Checks.typed("g", g, DType.F32, n);
-        Checks.typed("m", m, DType.F32, n);
-        Checks.typed("v", v, DType.F32, n);
+        OperationChecks.adamW(p, g, m, v, n, step);
         ReferenceLoss.adamW(p, g, m, v, n, step);
     }
 

@@ -1,8 +1,10 @@
 package dev.panacea.kernels;
 
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.function.LongFunction;
@@ -131,7 +133,20 @@ final class KernelCase {
 
     /** Runs the call on memory of {@code memory} and returns what the outputs then hold, by name. */
     Map<String, byte[]> run(Kernels kernels, LongFunction<MemorySegment> memory) {
-        return run(call, kernels, operands, memory);
+        return run(call, kernels, operands, bytes -> DeviceBuffer.ofHost(DType.U8, memory.apply(bytes)));
+    }
+
+    /** As {@link #run}, on memory of the kernels' own device. */
+    Map<String, byte[]> runOnDevice(Kernels kernels) {
+        List<DeviceMemory> memories = new ArrayList<>();
+        try {
+            return run(call, kernels, operands, bytes -> {
+                memories.add(kernels.allocate(bytes));
+                return memories.getLast().view(DType.U8);
+            });
+        } finally {
+            memories.forEach(DeviceMemory::close);
+        }
     }
 
     /** What is wrong with the results of a run: an empty string if nothing is. */
@@ -159,35 +174,39 @@ final class KernelCase {
         Map<String, Operand> widened = new LinkedHashMap<>();
         operands.forEach((key, o) -> widened.put(key, o.type() == DType.BF16 ? new Operand(key, DType.F32, o.role(), content(DType.F32, values(o.type(), o.content()))) : o));
         Map<String, double[]> results = new LinkedHashMap<>();
-        run(call, new ReferenceKernels(), widened, KernelCase::heap).forEach((key, bytes) -> results.put(key, values(widened.get(key).type(), bytes)));
+        run(call, new ReferenceKernels(), widened, KernelCase::heapBuffer).forEach((key, bytes) -> results.put(key, values(widened.get(key).type(), bytes)));
         return results;
     }
 
     private Map<String, byte[]> naive() {
-        return run(naive, new ReferenceKernels(), operands, KernelCase::heap);
+        return run(naive, new ReferenceKernels(), operands, KernelCase::heapBuffer);
     }
 
     /** Every operand ends at the end of its memory; the bytes before it, and inputs, must stay as they were. */
-    private static Map<String, byte[]> run(Call call, Kernels kernels, Map<String, Operand> operands, LongFunction<MemorySegment> memory) {
-        Map<String, MemorySegment> segments = new LinkedHashMap<>();
+    private static Map<String, byte[]> run(Call call, Kernels kernels, Map<String, Operand> operands, LongFunction<DeviceBuffer> memory) {
+        Map<String, DeviceBuffer> wholes = new LinkedHashMap<>();
         Map<String, DeviceBuffer> buffers = new LinkedHashMap<>();
         operands.forEach((key, o) -> {
-            MemorySegment whole = memory.apply(CANARY + (long) o.content().length);
-            whole.asSlice(0, CANARY).fill((byte) 0x5A);
-            MemorySegment.copy(MemorySegment.ofArray(o.content()), 0, whole, CANARY, o.content().length);
-            segments.put(key, whole);
-            buffers.put(key, DeviceBuffer.ofHost(o.type(), whole.asSlice(CANARY)));
+            byte[] content = new byte[CANARY + o.content().length];
+            Arrays.fill(content, 0, CANARY, (byte) 0x5A);
+            System.arraycopy(o.content(), 0, content, CANARY, o.content().length);
+            DeviceBuffer whole = memory.apply(content.length);
+            kernels.upload(MemorySegment.ofArray(content), whole);
+            wholes.put(key, whole);
+            buffers.put(key, whole.hostSegment().map(host -> DeviceBuffer.ofHost(o.type(), host.asSlice(CANARY)))
+                    .orElseGet(() -> DeviceBuffer.ofDevice(o.type(), whole.address() + CANARY, o.content().length / o.type().bytes())));
         });
         call.run(kernels, new Buffers(buffers));
         Map<String, byte[]> results = new LinkedHashMap<>();
-        segments.forEach((key, whole) -> {
+        wholes.forEach((key, whole) -> {
+            byte[] all = new byte[Math.toIntExact(whole.length())];
+            kernels.download(whole, MemorySegment.ofArray(all));
             for (int i = 0; i < CANARY; i++) {
-                if (whole.get(Elements.U8, i) != 0x5A) {
+                if (all[i] != 0x5A) {
                     throw new AssertionError("the byte " + (CANARY - i) + " before " + key + " was overwritten");
                 }
             }
-            byte[] after = new byte[operands.get(key).content().length];
-            MemorySegment.copy(whole, CANARY, MemorySegment.ofArray(after), 0, after.length);
+            byte[] after = Arrays.copyOfRange(all, CANARY, all.length);
             if (operands.get(key).role() != Role.IN) {
                 results.put(key, after);
             } else if (!Arrays.equals(after, operands.get(key).content())) {
@@ -201,6 +220,10 @@ final class KernelCase {
 
     static MemorySegment heap(long bytes) {
         return MemorySegment.ofArray(new byte[Math.toIntExact(bytes)]);
+    }
+
+    private static DeviceBuffer heapBuffer(long bytes) {
+        return DeviceBuffer.ofHost(DType.U8, heap(bytes));
     }
 
     /** Uniform values of a standard deviation. */

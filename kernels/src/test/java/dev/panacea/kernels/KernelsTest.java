@@ -16,14 +16,20 @@ import org.junit.jupiter.api.TestFactory;
  * {@code -Dpanacea.cases=text} only the cases whose name contains the text.
  */
 class KernelsTest {
-    @TestFactory
-    Stream<DynamicContainer> operations() {
+    /** Those that were asked for. */
+    static List<KernelCase> cases() {
         List<KernelCase> cases = new ArrayList<>(LinearCases.all());
         cases.addAll(LayerCases.all());
         cases.addAll(LossCases.all());
         String wanted = System.getProperty("panacea.cases", "");
         cases.removeIf(c -> !c.toString().contains(wanted));
         assertThat(cases).as("cases that contain '" + wanted + "'").isNotEmpty();
+        return cases;
+    }
+
+    @TestFactory
+    Stream<DynamicContainer> operations() {
+        List<KernelCase> cases = cases();
         return BackendUnderTest.all().stream().map(backend -> DynamicContainer.dynamicContainer(backend.name(),
                 cases.stream().map(c -> DynamicTest.dynamicTest(c.toString(), () -> check(backend, c)))));
     }

@@ -1,0 +1,133 @@
+package dev.panacea.kernels;
+
+import dev.panacea.bindings.Setting;
+import dev.panacea.kernels.cuda.CudaAllocator;
+import dev.panacea.kernels.cuda.CudaDevice;
+import dev.panacea.kernels.cuda.CudaModule;
+import dev.panacea.kernels.cuda.CudaScratch;
+import dev.panacea.kernels.cuda.CudaTransfers;
+import dev.panacea.kernels.cuda.Launch;
+import java.io.IOException;
+import java.io.InputStream;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/** What the operations of {@link CudaKernels} share: the device, its memory, the loaded kernels, and the place where these report a wrong index. */
+final class CudaContext implements AutoCloseable {
+    /** The fat binary in the jar of classifier {@code linux-x86_64-cuda}. */
+    static final String RESOURCE = "native/cuda/panacea.fatbin";
+    /** Another file with kernels, for those who change them. */
+    private static final Setting FILE = new Setting("panacea.cuda.kernels", "PANACEA_CUDA_KERNELS");
+    /** The names of what an index counts, by the numbers in native/cuda/common.cuh. */
+    private static final String[] REPORTS = {"", "index", "positions", "targets", "sequences"};
+    private static final int REPORT_BYTES = 32;
+
+    private final CudaDevice device;
+    private final CudaAllocator allocator;
+    private final CudaScratch scratch;
+    private final CudaTransfers transfers;
+    private final CudaModule module;
+    private final long report;
+    private boolean closed;
+
+    private CudaContext(CudaDevice device, CudaModule module, boolean caching) {
+        this.device = device;
+        this.module = module;
+        allocator = new CudaAllocator(device, caching);
+        scratch = new CudaScratch(allocator);
+        transfers = new CudaTransfers(device);
+        report = allocator.allocate(REPORT_BYTES);
+        device.clear(report, REPORT_BYTES);
+    }
+
+    static CudaContext open(int ordinal, boolean caching) {
+        CudaDevice device = CudaDevice.open(ordinal);
+        try {
+            return new CudaContext(device, load(device), caching);
+        } catch (RuntimeException e) {
+            device.close();
+            throw e;
+        }
+    }
+
+    private static CudaModule load(CudaDevice device) {
+        var file = FILE.read();
+        try {
+            if (file.isPresent()) {
+                return new CudaModule(device, Files.readAllBytes(Path.of(file.get().text())), file.get().text());
+            }
+            try (InputStream in = CudaContext.class.getClassLoader().getResourceAsStream(RESOURCE)) {
+                if (in == null) {
+                    throw new UnsupportedBackendException("this build of Panacea has no CUDA kernels (no " + RESOURCE + " on the class path): add the jar panacea-kernels with the classifier"
+                            + " linux-x86_64-cuda, which is built where nvcc is found, or name a fat binary by " + FILE, null);
+                }
+                return new CudaModule(device, in.readAllBytes(), "the jar's " + RESOURCE);
+            }
+        } catch (IOException e) {
+            throw new PanaceaException("the CUDA kernels " + file.map(f -> f.text() + " (" + f.origin() + ")").orElse(RESOURCE) + " cannot be read: " + e, e);
+        }
+    }
+
+    CudaDevice device() {
+        return device;
+    }
+
+    CudaAllocator allocator() {
+        return allocator;
+    }
+
+    CudaScratch scratch() {
+        return scratch;
+    }
+
+    CudaTransfers transfers() {
+        return transfers;
+    }
+
+    /** The next launch of a kernel. */
+    Launch launch(String kernel) {
+        return module.launch(kernel);
+    }
+
+    /** The end of a kernel's name for a type of activations: {@code f32} or {@code bf16}. */
+    static String suffix(DeviceBuffer activation) {
+        return activation.type() == DType.F32 ? "f32" : "bf16";
+    }
+
+    /** Where kernels report a wrong index: the {@code Report*} of common.cuh. */
+    long report() {
+        return report;
+    }
+
+    /** Waits for the GPU, and throws what a kernel has reported since the last time. */
+    void throwReportedErrors() {
+        MemorySegment host = MemorySegment.ofArray(new byte[REPORT_BYTES]);
+        transfers.download(report, host, REPORT_BYTES);
+        int kind = host.get(Elements.I32, 0);
+        if (kind != 0) {
+            device.clear(report, REPORT_BYTES);
+            long at = host.get(Elements.I64, 8);
+            long value = host.get(Elements.I64, 16);
+            long limit = host.get(Elements.I64, 24);
+            throw new IllegalArgumentException(kind == 4 ? "sequence " + at + " does not lie within the " + limit + " rows that there are, or has fewer keys than queries (" + value + ")"
+                    : REPORTS[kind] + "[" + at + "] is " + value + ", it must be within 0 and " + (limit - 1));
+        }
+    }
+
+    /** Takes memory back; nothing when it has gone with this context. */
+    void free(long address) {
+        if (!closed) {
+            allocator.free(address);
+        }
+    }
+
+    @Override
+    public void close() {
+        closed = true;
+        transfers.close();
+        module.close();
+        allocator.close();
+        device.close();
+    }
+}

@@ -1,0 +1,2 @@
+// panacea.cu: all kernels in one translation unit, which becomes one fat binary: no device linker, and one module to load.
+#include "copy.cu"
