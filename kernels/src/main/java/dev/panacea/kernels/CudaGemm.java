@@ -8,7 +8,7 @@ final class CudaGemm {
     /** Longer rows than this go to the kernels with 64-bit offsets within a tile. */
     private static final int LONGEST_ROW = 1 << 23;
     /** Parts of k start at multiples of this, the deepest step of a tile. */
-    private static final int K_STEP = 64;
+    private static final int K_STEP = 128;
     private static final int MAX_PARTS = 32;
 
     private final CudaContext cuda;
@@ -40,12 +40,12 @@ final class CudaGemm {
 
     /** What a block makes; the kernels of gemm_bf16.cu. */
     enum Tile {
-        T128X256("128x256", 128, 256, 256, 98304, 2100),
-        T128X128("128x128", 128, 128, 128, 65536, 1070),
-        T64X128("64x128", 64, 128, 128, 73728, 550),
-        T64X64("64x64", 64, 64, 128, 49152, 350),
+        T128X256("128x256", 128, 256, 256, 147456, 4300),
+        T128X128("128x128", 128, 128, 128, 73728, 2150),
+        T64X128("64x128", 64, 128, 128, 73728, 1150),
+        T64X64("64x64", 64, 64, 128, 73728, 750),
         /** Of any alignment. */
-        ANY("any", 64, 64, 128, 49152, 1200);
+        ANY("any", 64, 64, 128, 73728, 2500);
 
         private final String[] kernels = new String[Mode.values().length];
         private final int m;
@@ -121,7 +121,7 @@ final class CudaGemm {
         long least = Long.MAX_VALUE;
         for (int i = first.ordinal(); i <= last.ordinal(); i++) {
             Tile tile = Tile.values()[i];
-            for (int parts = 1; parts <= MAX_PARTS && (parts == 1 || parts * 4L * K_STEP <= k); parts++) {
+            for (int parts = 1; parts <= MAX_PARTS && (parts == 1 || parts * 2L * K_STEP <= k); parts++) {
                 int partK = parts == 1 ? k : Math.ceilDiv(Math.ceilDiv(k, parts), K_STEP) * K_STEP;
                 long time = cycles(tile, m, n, k, partK);
                 if (time < least) {
