@@ -15,7 +15,8 @@
 // The 16-byte chunks of a line are permuted by exclusive or with the line's number (offset()), so that neither the copies nor ldmatrix have bank
 // conflicts. Fragments are loaded one k = 16 ahead. What lies beyond k is zero; what lies beyond m or n is some other row's, and is not stored.
 //
-// The _any kernels take matrices of any alignment (a k or n that is not a multiple of 8): the same with plain loads of 2 bytes.
+// Lines must be aligned to 16 bytes. Where they are not, pan_gemm_bf16_align first makes a copy whose lines are, with zeros before the elements (of a
+// line along k: nt takes both so, and nn leaves out as many rows of B) or after them: a read and a write of an operand instead of a slow product.
 //
 // FLOPs: 2 m n k (+ 2 m n rank). Bytes per block: 2 (M + N) k read, M N of C written (and read). M x N = 128 x 128: 64 FLOPs per byte from L2.
 // Per k = 16 a warp of 64 x 64 has 32 mma (8 cycles each of a quarter of an SM of sm_80) for 8 ldmatrix.x4 (4 of 128 bytes each).
@@ -41,8 +42,8 @@ template <int M_, int N_, int K_, int SLICES_, int STAGES_> struct Tile {
 
 // ---- one operand -----------------------------------------------------------------------------------------------------
 
-// ROWS: of A, or columns of B, in the tile. ALONG: lines lie along k. ANY: of any alignment.
-template <int ROWS, int K, int STEPS, int THREADS, bool ALONG, bool ANY> struct Operand {
+// ROWS: of A, or columns of B, in the tile. ALONG: lines lie along k.
+template <int ROWS, int K, int STEPS, int THREADS, bool ALONG> struct Operand {
   static constexpr int LINE = ALONG ? K : ROWS;  // elements
   static constexpr int CHUNKS = LINE / 8;        // of 16 bytes
   static constexpr int STRIDE = THREADS / CHUNKS, COUNT = ROWS * K / 8 / THREADS;  // lines between a thread's chunks; their number
@@ -55,58 +56,40 @@ template <int ROWS, int K, int STEPS, int THREADS, bool ALONG, bool ANY> struct 
 
   const bf16 *at;      // this thread's first chunk of the next step
   int stride;          // elements from line to line
-  int offsets[COUNT];  // ALONG, unless ANY: of the thread's chunks from the first
-  int width;           // ANY: lines from this thread's first one to the end of the matrix (ALONG), elements of its chunks within the matrix
+  int offsets[COUNT];  // ALONG: of the thread's chunks from the first, in chunks
+  int skip;            // unless ALONG: lines of the first step that are not there
   uint32_t to;
 
-  // rows: of the whole matrix.
-  __device__ __forceinline__ void start(const bf16 *matrix, int rows, int k, int row_from, int k_from) {
+  // rows: of the whole matrix; k_skip: as many k are before the matrix, and zero.
+  __device__ __forceinline__ void start(const bf16 *matrix, int rows, int stride, int row_from, int k_from, int k_skip) {
     int line = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
+    this->stride = stride;
     to = offset(line, chunk);
     if (ALONG) {
-      int first = ANY ? row_from + line : min(row_from + line, rows - 1);
-      at = matrix + first * (int64_t)k + k_from + chunk * 8;
-      stride = k;
-      width = rows - first;
+      int first = min(row_from + line, rows - 1);
+      at = matrix + first * (int64_t)stride + k_from + chunk * 8;
 #pragma unroll
-      for (int i = 0; i < COUNT; i++) offsets[i] = (min(row_from + line + i * STRIDE, rows - 1) - first) * k;
+      for (int i = 0; i < COUNT; i++) offsets[i] = (min(row_from + line + i * STRIDE, rows - 1) - first) * (stride / 8);
     } else {
       int column = row_from + chunk * 8;
-      at = matrix + (k_from + line) * (int64_t)rows + (ANY || column < rows ? column : 0);
-      stride = rows;
-      width = min(8, rows - column);
+      at = matrix + (k_from + line - k_skip) * (int64_t)stride + (column < rows ? column : 0);
+      skip = k_from == 0 ? k_skip - line : 0;
     }
   }
 
   // Asks for the next step's chunks, of depth elements along k. FIRST: any depth. Else it is K, or at most 0: zeros instead of what lies beyond the end;
   // no branch, around which the compiler could not move the copies.
   template <bool FIRST> __device__ __forceinline__ void copy(uint32_t stage, int depth) {
-    int left = FIRST ? depth - (ALONG ? threadIdx.x % CHUNKS * 8 : threadIdx.x / CHUNKS) : depth > 0 ? K : 0;
+    int left = FIRST ? depth - (ALONG ? threadIdx.x % CHUNKS * 8 : threadIdx.x / CHUNKS) : depth;
     const bf16 *from = at;
 #pragma unroll
     for (int i = 0; i < COUNT; i++) {
-      uint32_t target = stage + to + i * STRIDE * LINE * 2;
-      bool there = left > (ALONG || !FIRST ? 0 : i * STRIDE);
-      if (ANY) {
-        store(target, from, ALONG ? i * STRIDE < width ? left : 0 : there ? width : 0);
-      } else {
-        cp_async(target, ALONG ? at + offsets[i] : from, there ? 16 : 0);
-      }
+      bool there = left > (ALONG || !FIRST ? 0 : i * STRIDE) && (ALONG || !FIRST || i * STRIDE >= skip);
+      cp_async(stage + to + i * STRIDE * LINE * 2, ALONG ? at + offsets[i] * (int64_t)8 : from, there ? 16 : 0);
       // One instruction, which the compiler would otherwise make several of: every chunk's address from the first one's.
-      if (!ALONG || ANY) asm("mad.wide.s32 %0, %1, %2, %0;" : "+l"(from) : "r"(stride), "n"(STRIDE * 2));
+      if (!ALONG) asm("mad.wide.s32 %0, %1, %2, %0;" : "+l"(from) : "r"(stride), "n"(STRIDE * 2));
     }
     at = ALONG ? at + (FIRST ? depth : K) : FIRST ? at + depth * (int64_t)stride : from;
-  }
-
-  // Eight elements, of which count (any integer) are there.
-  static __device__ __forceinline__ void store(uint32_t target, const bf16 *from, int count) {
-    uint32_t pairs[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      uint32_t low = 2 * i < count ? __bfloat16_as_ushort(from[2 * i]) : 0, high = 2 * i + 1 < count ? __bfloat16_as_ushort(from[2 * i + 1]) : 0;
-      pairs[i] = low | high << 16;
-    }
-    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(target), "r"(pairs[0]), "r"(pairs[1]), "r"(pairs[2]), "r"(pairs[3]) : "memory");
   }
 
   // Fragments. The places in a stage that a lane gives to ldmatrix, from a warp's first row and its slice's first k on: of its k = 16 (ALONG) or of
@@ -234,10 +217,10 @@ struct LowRank {
   float scaling;
 };
 
-template <class T, bool A_ALONG, bool B_ALONG, bool ANY>
-__device__ __forceinline__ void run(const bf16 *a_matrix, const bf16 *b_matrix, Output o, int k, LowRank low, float *partial, int k_part) {
-  typedef Operand<T::M, T::K, T::STEPS, T::THREADS, A_ALONG, ANY> A;
-  typedef Operand<T::N, T::K, T::STEPS, T::THREADS, B_ALONG, ANY> B;
+template <class T, bool A_ALONG, bool B_ALONG>
+__device__ __forceinline__ void run(const bf16 *a_matrix, int a_stride, const bf16 *b_matrix, int b_stride, Output o, int k, int k_skip, LowRank low, float *partial, int k_part) {
+  typedef Operand<T::M, T::K, T::STEPS, T::THREADS, A_ALONG> A;
+  typedef Operand<T::N, T::K, T::STEPS, T::THREADS, B_ALONG> B;
   constexpr int MI = WARP / 16, NI = WARP / 8;
   extern __shared__ __align__(1024) unsigned char shared[];
   uint32_t base = shared_address(shared);
@@ -253,8 +236,8 @@ __device__ __forceinline__ void run(const bf16 *a_matrix, const bf16 *b_matrix, 
   int iterations = (k_to - k_from + T::K - 1) / T::K, first = k_to - k_from - (iterations - 1) * T::K;
   A a;
   B b;
-  a.start(a_matrix, o.m, k, tile_row, k_from);
-  b.start(b_matrix, o.n, k, tile_column, k_from);
+  a.start(a_matrix, o.m, a_stride, tile_row, k_from, k_skip);
+  b.start(b_matrix, o.n, b_stride, tile_column, k_from, k_skip);
   a.template copy<true>(base, first);
   b.template copy<true>(base + T::A_BYTES, first);
   cp_async_commit();
@@ -369,6 +352,15 @@ template <typename C> __device__ __forceinline__ void add(const float *__restric
   }
 }
 
+// Eight elements at an aligned address, of which those from begin to end are read.
+__device__ __forceinline__ uint4 chunk(const bf16 *at, const bf16 *begin, const bf16 *end) {
+  if (at >= begin && at + 8 <= end) return *reinterpret_cast<const uint4 *>(at);
+  alignas(16) uint16_t elements[8];
+#pragma unroll
+  for (int i = 0; i < 8; i++) elements[i] = at + i >= begin && at + i < end ? __bfloat16_as_ushort(at[i]) : 0;
+  return *reinterpret_cast<uint4 *>(elements);
+}
+
 //           M    N    K  slices, stages
 typedef Tile<128, 256, 32, 1, 4> Tile128x256;
 typedef Tile<128, 128, 32, 1, 4> Tile128x128;
@@ -377,15 +369,48 @@ typedef Tile<64, 64, 128, 4, 2> Tile64x64;
 
 }  // namespace gemm_bf16
 
-// c_stride: n; or, with partial, that of its rows. k_part: what one blockIdx.y takes of k, a multiple of the tile's K unless it is all.
-#define KERNEL(NAME, TILE, A_ALONG, B_ALONG, ANY, BLOCKS)                                                                                               extern "C" __global__ void __launch_bounds__(gemm_bf16::TILE::THREADS, BLOCKS)                                                                            pan_gemm_bf16_##NAME(const bf16 *a, const bf16 *b, void *c, long long c_stride, int m, int n, int k, int c_is_bf16, int accumulate,                                        const float *s, const float *factor, long long factor_row, long long factor_col, int rank, float scaling, float *partial,                            int k_part) {                                                                                                                  gemm_bf16::run<gemm_bf16::TILE, A_ALONG, B_ALONG, ANY>(a, b, {c, c_stride, m, n, c_is_bf16 != 0, accumulate != 0}, k,                                                                                        {s, factor, factor_row, factor_col, rank, scaling}, partial, k_part);                        }
-#define KERNELS(MODE, A_ALONG, B_ALONG)                            KERNEL(MODE##_128x256, Tile128x256, A_ALONG, B_ALONG, false, 1)   KERNEL(MODE##_128x128, Tile128x128, A_ALONG, B_ALONG, false, 2)   KERNEL(MODE##_64x128, Tile64x128, A_ALONG, B_ALONG, false, 2)     KERNEL(MODE##_64x64, Tile64x64, A_ALONG, B_ALONG, false, 2)       KERNEL(MODE##_any, Tile64x64, A_ALONG, B_ALONG, true, 2)
+// c_stride: n; or, with partial, that of its rows. k, with the k_skip that are not there, is a multiple of 8 where lines lie along k; k_part: what
+// one blockIdx.y takes of it.
+#define KERNEL(NAME, TILE, A_ALONG, B_ALONG, BLOCKS)                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(gemm_bf16::TILE::THREADS, BLOCKS)                                                                        \
+      pan_gemm_bf16_##NAME(const bf16 *a, int a_stride, const bf16 *b, int b_stride, void *c, long long c_stride, int m, int n, int k, int k_skip,      \
+                           int c_is_bf16, int accumulate, const float *s, const float *factor, long long factor_row, long long factor_col, int rank,    \
+                           float scaling, float *partial, int k_part) {                                                                                 \
+    gemm_bf16::run<gemm_bf16::TILE, A_ALONG, B_ALONG>(a, a_stride, b, b_stride, {c, c_stride, m, n, c_is_bf16 != 0, accumulate != 0}, k, k_skip,        \
+                                                      {s, factor, factor_row, factor_col, rank, scaling}, partial, k_part);                             \
+  }
+#define KERNELS(MODE, A_ALONG, B_ALONG)                    \
+  KERNEL(MODE##_128x256, Tile128x256, A_ALONG, B_ALONG, 1) \
+  KERNEL(MODE##_128x128, Tile128x128, A_ALONG, B_ALONG, 2) \
+  KERNEL(MODE##_64x128, Tile64x128, A_ALONG, B_ALONG, 2)   \
+  KERNEL(MODE##_64x64, Tile64x64, A_ALONG, B_ALONG, 2)
 
 KERNELS(nt, true, true)
 KERNELS(nn, true, false)
 KERNELS(tn, false, false)
 #undef KERNELS
 #undef KERNEL
+
+// to[lines, stride] = zeros, then [lines, length], then zeros, where the first are front; to is aligned to 16 bytes, stride a multiple of 8. A
+// thread makes 8 elements from the two aligned chunks in which they lie.
+extern "C" __global__ void __launch_bounds__(256) pan_gemm_bf16_align(const bf16 *from, long long lines, int length, int front, bf16 *to, int stride) {
+  long long index = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+  if (index >= lines * (stride / 8)) return;
+  long long line = index / (stride / 8);
+  int first = (int)(index % (stride / 8)) * 8 - front;  // of the line's elements
+  const bf16 *begin = from + line * length, *at = begin + first;
+  int shift = reinterpret_cast<uintptr_t>(at) / 2 % 8;
+  uint4 low = gemm_bf16::chunk(at - shift, begin, begin + length), high = gemm_bf16::chunk(at - shift + 8, begin, begin + length);
+  uint32_t words[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+  for (int by = 2; by > 0; by--) {  // by 4 elements, by 2
+#pragma unroll
+    for (int i = 0; i < 8 - by; i++) words[i] = shift & by * 2 ? words[i + by] : words[i];
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i++) words[i] = __funnelshift_r(words[i], words[i + 1], shift % 2 * 16);
+  *reinterpret_cast<uint4 *>(to + line * stride + first + front) = make_uint4(words[0], words[1], words[2], words[3]);
+}
 
 extern "C" __global__ void __launch_bounds__(256) pan_gemm_bf16_add_f32(const float *partial, long long m, long long n, long long stride, int parts, float *c, int accumulate) {
   gemm_bf16::add(partial, m, n, stride, parts, c, accumulate);
