@@ -21,12 +21,17 @@ class CudaKernelsTest {
 
     @BeforeAll
     static void open() {
+        kernels = openOrSkip();
+    }
+
+    /** Kernels whose every allocation is the driver's own; without a driver the test is skipped and says why. */
+    static CudaKernels openOrSkip() {
         try {
-            kernels = CudaKernels.open(0, false);
+            return CudaKernels.open(0, false);
         } catch (UnsupportedBackendException e) {
             String reason = "CUDA kernels not tested: " + e.getMessage();
             System.out.println(reason + " (the path of a driver: " + CudaLibrary.FILE + ")");
-            Assumptions.abort(reason);
+            return Assumptions.abort(reason);
         }
     }
 
