@@ -3,4 +3,8 @@
 #include "dequantize.cu"
 #include "gather.cu"
 #include "gemm_bf16.cu"
+#include "norm.cu"
 #include "quant4.cu"
+#include "rope.cu"
+#include "rows.cu"
+#include "swiglu.cu"
