@@ -99,7 +99,7 @@ record CudaHeaders(Path folder, Map<String, MethodType> functions, Map<String, L
             for (String parameter : m.group(3).split(",")) {
                 // Without its name, unless the type is all there is.
                 String stripped = parameter.replaceAll("\\b(?:const|struct)\\b", "").strip();
-                parameters.add(types.containsKey(stripped) ? types.get(stripped) : type(stripped.replaceFirst("\\w+(?:\\[\\d*\\])?$", ""), types));
+                parameters.add(stripped.endsWith("]") ? MemorySegment.class : types.containsKey(stripped) ? types.get(stripped) : type(stripped.replaceFirst("\\w+$", ""), types));
             }
             if (parameters.equals(List.of(void.class))) {
                 parameters.clear();
