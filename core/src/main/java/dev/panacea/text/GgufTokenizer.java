@@ -8,11 +8,13 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.OptionalInt;
 import java.util.Set;
+import java.util.stream.Collectors;
 
 /** Builds a tokenizer from GGUF metadata, by way of the tokenizer.json that Hugging Face would have written. */
 final class GgufTokenizer {
@@ -27,20 +29,21 @@ final class GgufTokenizer {
         check(v);
         PreTokenizer pre = PreTokenizer.of(v.pre(), v.source());
         List<AddedTokens.Token> added = new ArrayList<>();
-        Set<Integer> addedIds = new HashSet<>();
+        BitSet addedIds = new BitSet();
         for (int id = 0; id < v.tokens().size(); id++) {
             int type = v.tokenTypes().length == 0 ? NORMAL : v.tokenTypes()[id];
             if ((type == UNKNOWN || type == CONTROL || type == USER_DEFINED) && !v.tokens().get(id).isEmpty()) {
                 added.add(new AddedTokens.Token(id, v.tokens().get(id), type != USER_DEFINED, false, false));
-                addedIds.add(id);
+                addedIds.set(id);
             }
         }
+        Set<String> mergedNames = checkMerges(v, added.stream().map(AddedTokens.Token::text).collect(Collectors.toSet()));
         Set<Integer> ends = new LinkedHashSet<>();
         v.eos().ifPresent(ends::add);
         v.endOfTurn().ifPresent(ends::add);
         var settings = new BpeTokenizer.Settings(v.bos(), v.eos(), v.addBos().orElse(pre.addBos()) && v.bos().isPresent(), List.copyOf(ends),
                 v.chatTemplate());
-        return new BpeTokenizer(new DjlEncoder(json(v, pre, addedIds), v.source()), v.tokens().toArray(String[]::new), new AddedTokens(added), settings);
+        return new BpeTokenizer(new DjlEncoder(json(v, pre, addedIds, mergedNames), v.source()), v.tokens().toArray(String[]::new), new AddedTokens(added), settings);
     }
 
     private static void check(GgufVocabulary v) {
@@ -61,17 +64,28 @@ final class GgufTokenizer {
         checkId(v, "bos_token_id", v.bos());
         checkId(v, "eos_token_id", v.eos());
         checkId(v, "eot_token_id", v.endOfTurn());
+    }
+
+    /** @return those of the given names that merging takes or makes */
+    private static Set<String> checkMerges(GgufVocabulary v, Set<String> names) {
         Set<String> known = new HashSet<>(v.tokens());
+        Set<String> merged = new HashSet<>();
         for (int i = 0; i < v.merges().size(); i++) {
             String merge = v.merges().get(i);
             int space = merge.indexOf(' ', 1);
-            boolean ok = space > 0 && space < merge.length() - 1 && known.contains(merge.substring(0, space)) && known.contains(merge.substring(space + 1))
-                    && known.contains(merge.substring(0, space) + merge.substring(space + 1));
+            boolean ok = space > 0 && space < merge.length() - 1;
+            for (String part : ok ? List.of(merge.substring(0, space), merge.substring(space + 1), merge.substring(0, space) + merge.substring(space + 1)) : List.<String>of()) {
+                ok &= known.contains(part);
+                if (names.contains(part)) {
+                    merged.add(part);
+                }
+            }
             if (!ok) {
                 throw new PanaceaException(v.source() + ": tokenizer.ggml.merges[" + i + "] is '" + merge + "', which does not join two tokens of the vocabulary"
                         + " into a third; the file is damaged");
             }
         }
+        return merged;
     }
 
     private static void checkId(GgufVocabulary v, String key, OptionalInt id) {
@@ -80,15 +94,8 @@ final class GgufTokenizer {
         }
     }
 
-    private static byte[] json(GgufVocabulary v, PreTokenizer pre, Set<Integer> addedIds) {
-        Set<String> written = new HashSet<>();
-        Set<String> merged = new HashSet<>();
-        for (String merge : v.merges()) {
-            int space = merge.indexOf(' ', 1);
-            merged.add(merge.substring(0, space));
-            merged.add(merge.substring(space + 1));
-            merged.add(merge.substring(0, space) + merge.substring(space + 1));
-        }
+    private static byte[] json(GgufVocabulary v, PreTokenizer pre, BitSet addedIds, Set<String> mergedNames) {
+        Set<String> written = HashSet.newHashSet(v.tokens().size());
         ByteArrayOutputStream bytes = new ByteArrayOutputStream(v.tokens().size() * 40);
         try (JsonGenerator g = new JsonFactory(new ObjectMapper()).createGenerator(bytes)) {
             g.writeStartObject();
@@ -103,7 +110,7 @@ final class GgufTokenizer {
             for (int id = 0; id < v.tokens().size(); id++) {
                 String token = v.tokens().get(id);
                 // A special token must not be found as a word of a text; one that merging produces, or that is a byte, is a word too.
-                boolean word = !addedIds.contains(id) || merged.contains(token) || ByteLevel.isByte(token);
+                boolean word = !addedIds.get(id) || mergedNames.contains(token) || ByteLevel.isByte(token);
                 if (word && written.add(token)) {
                     g.writeNumberField(token, id);
                 }
