@@ -76,7 +76,8 @@ final class StartUp {
         CompletableFuture.runAsync(ChatTemplate::warmUp);
         try (Kernels kernels = backend.get()) {
             done.accept("native library");
-            try (Checkpoint checkpoint = Checkpoints.open(file); Opening opening = new Opening(CompletableFuture.supplyAsync(() -> Tokenizers.open(file, checkpoint)))) {
+            try (Checkpoint checkpoint = Checkpoints.open(file);
+                    Opening opening = new Opening(CompletableFuture.supplyAsync(() -> Tokenizers.open(file, checkpoint), Thread.ofPlatform().daemon()::start))) {
                 done.accept("model file");
                 List<Example> rows = dialogues();
                 done.accept("data read");

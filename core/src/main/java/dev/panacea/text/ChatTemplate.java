@@ -20,7 +20,7 @@ public final class ChatTemplate {
     private static final int MAX_TEMPLATE = 1 << 20;
 
     private final String source;
-    private final String program;
+    private final TemplateEngine program;
     private final Map<String, String> specialTokens;
 
     private ChatTemplate(String source, Map<String, String> specialTokens) {
@@ -30,7 +30,7 @@ public final class ChatTemplate {
         String unix = source.replace("\r\n", "\n").replace('\r', '\n');
         // Jinja drops one newline at the end of a template; the engine would drop it from the output instead.
         this.source = unix.endsWith("\n") ? unix.substring(0, unix.length() - 1) : unix;
-        program = JinjaWhitespace.apply(this.source);
+        program = new TemplateEngine(JinjaWhitespace.apply(this.source));
         this.specialTokens = Map.copyOf(specialTokens);
     }
 
@@ -97,7 +97,7 @@ public final class ChatTemplate {
         values.put("add_generation_prompt", addGenerationPrompt);
         values.put("tools", options.tools.map(ChatTemplate::parse).orElse(null));
         options.dateString.ifPresent(date -> values.put("date_string", date));
-        return TemplateEngine.render(program, values);
+        return program.render(values);
     }
 
     private static Object parse(String tools) {

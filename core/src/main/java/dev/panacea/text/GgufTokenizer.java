@@ -37,13 +37,23 @@ final class GgufTokenizer {
                 addedIds.set(id);
             }
         }
-        Set<String> mergedNames = checkMerges(v, added.stream().map(AddedTokens.Token::text).collect(Collectors.toSet()));
+        AddedTokens addedTokens = new AddedTokens(added);
         Set<Integer> ends = new LinkedHashSet<>();
         v.eos().ifPresent(ends::add);
         v.endOfTurn().ifPresent(ends::add);
         var settings = new BpeTokenizer.Settings(v.bos(), v.eos(), v.addBos().orElse(pre.addBos()) && v.bos().isPresent(), List.copyOf(ends),
                 v.chatTemplate());
-        return new BpeTokenizer(new DjlEncoder(json(v, pre, addedIds, mergedNames), v.source()), v.tokens().toArray(String[]::new), new AddedTokens(added), settings);
+        return new BpeTokenizer(encoder(v, json(v, pre, addedIds, merged(v.merges(), addedTokens))), v.tokens().toArray(String[]::new), addedTokens, settings);
+    }
+
+    /** The library checks the merges itself; only what it refuses is looked at again, for a message that says where. */
+    private static DjlEncoder encoder(GgufVocabulary v, byte[] json) {
+        try {
+            return new DjlEncoder(json, v.source());
+        } catch (PanaceaException e) {
+            checkMerges(v);
+            throw e;
+        }
     }
 
     private static void check(GgufVocabulary v) {
@@ -66,25 +76,33 @@ final class GgufTokenizer {
         checkId(v, "eot_token_id", v.endOfTurn());
     }
 
-    /** @return those of the given names that merging takes or makes */
-    private static Set<String> checkMerges(GgufVocabulary v, Set<String> names) {
+    /** Says which merge is wrong, if one is. */
+    private static void checkMerges(GgufVocabulary v) {
         Set<String> known = new HashSet<>(v.tokens());
-        Set<String> merged = new HashSet<>();
         for (int i = 0; i < v.merges().size(); i++) {
             String merge = v.merges().get(i);
             int space = merge.indexOf(' ', 1);
-            boolean ok = space > 0 && space < merge.length() - 1;
-            for (String part : ok ? List.of(merge.substring(0, space), merge.substring(space + 1), merge.substring(0, space) + merge.substring(space + 1)) : List.<String>of()) {
-                ok &= known.contains(part);
-                if (names.contains(part)) {
-                    merged.add(part);
-                }
-            }
+            boolean ok = space > 0 && space < merge.length() - 1 && known.contains(merge.substring(0, space)) && known.contains(merge.substring(space + 1))
+                    && known.contains(merge.substring(0, space) + merge.substring(space + 1));
             if (!ok) {
                 throw new PanaceaException(v.source() + ": tokenizer.ggml.merges[" + i + "] is '" + merge + "', which does not join two tokens of the vocabulary"
                         + " into a third; the file is damaged");
             }
         }
+    }
+
+    /** Those of the added tokens' names that merging takes or makes. */
+    private static Set<String> merged(List<String> merges, AddedTokens added) {
+        Set<String> names = added.tokens().stream().map(AddedTokens.Token::text).collect(Collectors.toSet());
+        Set<String> merged = new HashSet<>();
+        for (String merge : merges) {
+            int space = merge.indexOf(' ', 1);
+            if (space > 0 && space < merge.length() - 1 && (added.begins(merge.charAt(0)) || added.begins(merge.charAt(space + 1)))) {
+                merged.addAll(List.of(merge.substring(0, space), merge.substring(space + 1)));
+                merged.add(merge.substring(0, space) + merge.substring(space + 1));
+            }
+        }
+        merged.retainAll(names);
         return merged;
     }
 

@@ -12,6 +12,7 @@ import com.hubspot.jinjava.lib.filter.AdvancedFilter;
 import com.hubspot.jinjava.lib.fn.ELFunctionDefinition;
 import com.hubspot.jinjava.loader.ResourceNotFoundException;
 import com.hubspot.jinjava.objects.date.StrftimeFormatter;
+import com.hubspot.jinjava.tree.Node;
 import dev.panacea.kernels.PanaceaException;
 import java.time.ZonedDateTime;
 import java.util.ArrayList;
@@ -23,7 +24,7 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.function.BiFunction;
 import java.util.function.Function;
 
-/** The Jinja engine as chat templates want it: Python's rules where the engine has others, no way into Java or to files, bounded output. */
+/** A Jinja program, run by an engine that is set up as chat templates want it: Python's rules where the engine has others, no way into Java or to files, bounded output. */
 final class TemplateEngine {
     private static final long MAX_OUTPUT = 64L << 20;
     private static final Jinjava ENGINE = engine();
@@ -34,14 +35,20 @@ final class TemplateEngine {
      */
     private static final ConcurrentLinkedQueue<Context> SCOPES = new ConcurrentLinkedQueue<>();
 
-    private TemplateEngine() {}
+    private final String program;
+    /** The program as the engine reads it, once that has gone well; rendering does not change it. */
+    private volatile Node tree;
+
+    TemplateEngine(String program) {
+        this.program = program;
+    }
 
     /**
-     * The output of a program.
+     * The output of the program. Safe for use by several threads.
      *
      * @throws PanaceaException when it refuses, with its words, or is broken
      */
-    static String render(String program, Map<String, Object> values) {
+    String render(Map<String, Object> values) {
         Context shared = SCOPES.poll();
         if (shared == null) {
             shared = ENGINE.getGlobalContextCopy();
@@ -51,7 +58,11 @@ final class TemplateEngine {
         JinjavaInterpreter interpreter = new JinjavaInterpreter(ENGINE, context, config);
         String output;
         try {
-            output = interpreter.render(program);
+            Node parsed = tree == null ? interpreter.parse(program) : tree;
+            if (interpreter.getErrors().isEmpty()) {
+                tree = parsed;
+            }
+            output = interpreter.render(parsed);
         } catch (RuntimeException e) {
             throw refused(e.getMessage(), e);
         }

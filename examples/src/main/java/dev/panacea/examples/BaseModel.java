@@ -31,8 +31,8 @@ final class BaseModel implements AutoCloseable {
         this.reference = reference;
         this.located = located;
         this.checkpoint = checkpoint;
-        // A third of a second in a fresh JVM, in which the other core does the rest.
-        this.tokenizer = CompletableFuture.supplyAsync(() -> Tokenizers.open(located.path(), checkpoint));
+        // A third of a second in a fresh JVM, beside the reading of the data. Not in the common pool, which on two cores is one thread and has other things to warm up.
+        this.tokenizer = CompletableFuture.supplyAsync(() -> Tokenizers.open(located.path(), checkpoint), Thread.ofPlatform().name("tokenizer").daemon()::start);
     }
 
     /**
