@@ -1,7 +1,9 @@
 package dev.panacea.kernels;
 
+import dev.panacea.bindings.CublasLtLibrary;
 import dev.panacea.bindings.Setting;
 import dev.panacea.kernels.cuda.CudaAllocator;
+import dev.panacea.kernels.cuda.CudaBlas;
 import dev.panacea.kernels.cuda.CudaDevice;
 import dev.panacea.kernels.cuda.CudaModule;
 import dev.panacea.kernels.cuda.CudaScratch;
@@ -12,9 +14,13 @@ import java.io.InputStream;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Optional;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** What the operations of {@link CudaKernels} share: the device, its memory, the loaded kernels, and the place where these report a wrong index. */
 final class CudaContext implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(CudaContext.class);
     /** The fat binary in the jar of classifier {@code linux-x86_64-cuda}. */
     static final String RESOURCE = "native/cuda/panacea.fatbin";
     /** Another file with kernels, for those who change them. */
@@ -28,6 +34,7 @@ final class CudaContext implements AutoCloseable {
     private final CudaScratch scratch;
     private final CudaTransfers transfers;
     private final CudaModule module;
+    private final Optional<CudaBlas> blas;
     private final long report;
     private boolean closed;
 
@@ -37,6 +44,7 @@ final class CudaContext implements AutoCloseable {
         allocator = new CudaAllocator(device, caching);
         scratch = new CudaScratch(allocator);
         transfers = new CudaTransfers(device);
+        blas = openBlas();
         report = allocator.allocate(REPORT_BYTES);
         device.clear(report, REPORT_BYTES);
     }
@@ -85,6 +93,30 @@ final class CudaContext implements AutoCloseable {
         return transfers;
     }
 
+    /**
+     * cuBLASLt, where it is used: by default on GPUs whose tensor cores do far more with instructions that our kernels lack (compute capability 9.0 and later), and
+     * where a setting names the library; never where the setting says {@code off}.
+     */
+    Optional<CudaBlas> blas() {
+        return blas;
+    }
+
+    private Optional<CudaBlas> openBlas() {
+        Optional<Setting.Value> setting = CublasLtLibrary.FILE.read();
+        if (setting.map(v -> v.text().equals("off")).orElse(device.architecture() < 90)) {
+            return Optional.empty();
+        }
+        try {
+            return Optional.of(new CudaBlas(device, scratch));
+        } catch (PanaceaException e) {
+            if (setting.isPresent()) {
+                throw e;
+            }
+            LOG.info("Products of matrices by our own kernels: {}", e.getMessage());
+            return Optional.empty();
+        }
+    }
+
     /** The next launch of a kernel. */
     Launch launch(String kernel) {
         return module.launch(kernel);
@@ -125,6 +157,7 @@ final class CudaContext implements AutoCloseable {
     @Override
     public void close() {
         closed = true;
+        blas.ifPresent(CudaBlas::close);
         transfers.close();
         module.close();
         allocator.close();
