@@ -12,6 +12,8 @@ import java.io.InputStream;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayDeque;
+import java.util.Deque;
 
 /** What the operations of {@link CudaKernels} share: the device, its memory, the loaded kernels, and the place where these report a wrong index. */
 final class CudaContext implements AutoCloseable {
@@ -29,25 +31,37 @@ final class CudaContext implements AutoCloseable {
     private final CudaTransfers transfers;
     private final CudaModule module;
     private final long report;
-    private boolean closed;
+    private volatile boolean closed;
 
-    private CudaContext(CudaDevice device, CudaModule module, boolean caching) {
+    private CudaContext(CudaDevice device, CudaModule module, CudaAllocator allocator, CudaTransfers transfers, long report) {
         this.device = device;
         this.module = module;
-        allocator = new CudaAllocator(device, caching);
+        this.allocator = allocator;
+        this.transfers = transfers;
+        this.report = report;
         scratch = new CudaScratch(allocator);
-        transfers = new CudaTransfers(device);
-        report = allocator.allocate(REPORT_BYTES);
-        device.clear(report, REPORT_BYTES);
     }
 
+    /** What has been opened when something fails is closed. */
     static CudaContext open(int ordinal, boolean caching) {
-        CudaDevice device = CudaDevice.open(ordinal);
+        Deque<Runnable> opened = new ArrayDeque<>();
+        boolean done = false;
         try {
-            return new CudaContext(device, load(device), caching);
-        } catch (RuntimeException e) {
-            device.close();
-            throw e;
+            CudaDevice device = CudaDevice.open(ordinal);
+            opened.push(device::close);
+            CudaModule module = load(device);
+            opened.push(module::close);
+            CudaAllocator allocator = new CudaAllocator(device, caching);
+            opened.push(allocator::close);
+            long report = allocator.allocate(REPORT_BYTES);
+            device.clear(report, REPORT_BYTES);
+            CudaContext context = new CudaContext(device, module, allocator, new CudaTransfers(device, report, REPORT_BYTES), report);
+            done = true;
+            return context;
+        } finally {
+            if (!done) {
+                opened.forEach(Runnable::run);
+            }
         }
     }
 
@@ -100,26 +114,24 @@ final class CudaContext implements AutoCloseable {
         return report;
     }
 
-    /** Waits for the GPU, and throws what a kernel has reported since the last time. */
+    /** Throws what a kernel had reported when something was last downloaded. */
     void throwReportedErrors() {
-        MemorySegment host = MemorySegment.ofArray(new byte[REPORT_BYTES]);
-        transfers.download(report, host, REPORT_BYTES);
+        MemorySegment host = transfers.watched();
         int kind = host.get(Elements.I32, 0);
         if (kind != 0) {
             device.clear(report, REPORT_BYTES);
             long at = host.get(Elements.I64, 8);
             long value = host.get(Elements.I64, 16);
             long limit = host.get(Elements.I64, 24);
+            host.fill((byte) 0);
             throw new IllegalArgumentException(kind == 4 ? "sequence " + at + " does not lie within the " + limit + " rows that there are, or has fewer keys than queries (" + value + ")"
                     : REPORTS[kind] + "[" + at + "] is " + value + ", it must be within 0 and " + (limit - 1));
         }
     }
 
-    /** Takes memory back; nothing when it has gone with this context. */
-    void free(long address) {
-        if (!closed) {
-            allocator.free(address);
-        }
+    /** Whether all memory has gone with this context. */
+    boolean isClosed() {
+        return closed;
     }
 
     @Override
