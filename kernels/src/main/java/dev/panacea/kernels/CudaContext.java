@@ -1,7 +1,9 @@
 package dev.panacea.kernels;
 
+import dev.panacea.bindings.CublasLtLibrary;
 import dev.panacea.bindings.Setting;
 import dev.panacea.kernels.cuda.CudaAllocator;
+import dev.panacea.kernels.cuda.CudaBlas;
 import dev.panacea.kernels.cuda.CudaDevice;
 import dev.panacea.kernels.cuda.CudaModule;
 import dev.panacea.kernels.cuda.CudaScratch;
@@ -14,9 +16,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.Optional;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** What the operations of {@link CudaKernels} share: the device, its memory, the loaded kernels, and the place where these report a wrong index. */
 final class CudaContext implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(CudaContext.class);
     /** The fat binary in the jar of classifier {@code linux-x86_64-cuda}. */
     static final String RESOURCE = "native/cuda/panacea.fatbin";
     /** Another file with kernels, for those who change them. */
@@ -30,16 +36,18 @@ final class CudaContext implements AutoCloseable {
     private final CudaScratch scratch;
     private final CudaTransfers transfers;
     private final CudaModule module;
+    private final Optional<CudaBlas> blas;
     private final long report;
     private volatile boolean closed;
 
-    private CudaContext(CudaDevice device, CudaModule module, CudaAllocator allocator, CudaTransfers transfers, long report) {
+    private CudaContext(CudaDevice device, CudaModule module, CudaAllocator allocator, CudaScratch scratch, long report, CudaTransfers transfers, Optional<CudaBlas> blas) {
         this.device = device;
         this.module = module;
         this.allocator = allocator;
-        this.transfers = transfers;
+        this.scratch = scratch;
         this.report = report;
-        scratch = new CudaScratch(allocator);
+        this.transfers = transfers;
+        this.blas = blas;
     }
 
     /** What has been opened when something fails is closed. */
@@ -55,7 +63,10 @@ final class CudaContext implements AutoCloseable {
             opened.push(allocator::close);
             long report = allocator.allocate(REPORT_BYTES);
             device.clear(report, REPORT_BYTES);
-            CudaContext context = new CudaContext(device, module, allocator, new CudaTransfers(device, report, REPORT_BYTES), report);
+            CudaTransfers transfers = new CudaTransfers(device, report, REPORT_BYTES);
+            opened.push(transfers::close);
+            CudaScratch scratch = new CudaScratch(allocator);
+            CudaContext context = new CudaContext(device, module, allocator, scratch, report, transfers, openBlas(device, scratch));
             done = true;
             return context;
         } finally {
@@ -99,6 +110,30 @@ final class CudaContext implements AutoCloseable {
         return transfers;
     }
 
+    /**
+     * cuBLASLt, where it is used: by default on GPUs whose tensor cores do far more with instructions that our kernels lack (compute capability 9.0 and later), and
+     * where a setting names the library; never where the setting says {@code off}.
+     */
+    Optional<CudaBlas> blas() {
+        return blas;
+    }
+
+    private static Optional<CudaBlas> openBlas(CudaDevice device, CudaScratch scratch) {
+        Optional<Setting.Value> setting = CublasLtLibrary.FILE.read();
+        if (setting.map(v -> v.text().equals("off")).orElse(device.architecture() < 90)) {
+            return Optional.empty();
+        }
+        try {
+            return Optional.of(new CudaBlas(device, scratch));
+        } catch (PanaceaException e) {
+            if (setting.isPresent()) {
+                throw e;
+            }
+            LOG.info("Products of matrices by our own kernels: {}", e.getMessage());
+            return Optional.empty();
+        }
+    }
+
     /** The next launch of a kernel. */
     Launch launch(String kernel) {
         return module.launch(kernel);
@@ -137,6 +172,7 @@ final class CudaContext implements AutoCloseable {
     @Override
     public void close() {
         closed = true;
+        blas.ifPresent(CudaBlas::close);
         transfers.close();
         module.close();
         allocator.close();

@@ -1,6 +1,7 @@
 package dev.panacea.kernels;
 
 import dev.panacea.kernels.cuda.CudaAllocator;
+import dev.panacea.kernels.cuda.CudaBlas;
 import dev.panacea.kernels.cuda.CudaDevice;
 import java.lang.foreign.MemorySegment;
 import java.util.Optional;
@@ -67,6 +68,16 @@ public final class CudaKernels implements Kernels {
 
     CudaContext context() {
         return cuda;
+    }
+
+    /** The library of NVIDIA's that large products are left to, if it is installed, works here, and is not switched off; for reports. */
+    public Optional<String> matrixLibrary() {
+        return cuda.blas().map(CudaBlas::description);
+    }
+
+    /** Floating-point operations per second that the tensor cores would do on BF16 at the clock that the driver names; a ceiling for reports. */
+    public double tensorFlops() {
+        return cuda.device().tensorFlops();
     }
 
     // ---- memory ------------------------------------------------------------------------------------------------------

@@ -48,6 +48,15 @@ public class Cuda extends Cuda$shared {
     public static int CU_EVENT_DISABLE_TIMING() {
         return CU_EVENT_DISABLE_TIMING;
     }
+    private static final int CU_DEVICE_ATTRIBUTE_CLOCK_RATE = (int)13L;
+    /**
+     * {@snippet lang=c :
+     * enum CUdevice_attribute_enum.CU_DEVICE_ATTRIBUTE_CLOCK_RATE = 13
+     * }
+     */
+    public static int CU_DEVICE_ATTRIBUTE_CLOCK_RATE() {
+        return CU_DEVICE_ATTRIBUTE_CLOCK_RATE;
+    }
     private static final int CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = (int)16L;
     /**
      * {@snippet lang=c :

@@ -159,6 +159,13 @@ public final class CudaDevice implements AutoCloseable {
         return totalBytes;
     }
 
+    /** Dense BF16 operations per second of the tensor cores at the highest clock, by the figures that NVIDIA publishes for each architecture. */
+    public double tensorFlops() {
+        int architecture = architecture();
+        int perClock = architecture >= 100 ? 8192 : architecture >= 90 ? 4096 : architecture == 80 ? 2048 : 512;
+        return 1e3 * attribute(Cuda.CU_DEVICE_ATTRIBUTE_CLOCK_RATE()) * multiprocessors() * perClock;
+    }
+
     /** Bytes of device memory that are free now. */
     public long freeBytes() {
         makeCurrent();
