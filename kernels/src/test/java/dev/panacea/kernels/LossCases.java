@@ -1,7 +1,7 @@
 package dev.panacea.kernels;
 
-import java.util.ArrayList;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
 import java.util.List;
 
 /** Loss, optimizer, sums and copies. */
