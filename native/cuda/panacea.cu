@@ -1,4 +1,13 @@
 // panacea.cu: all kernels in one translation unit, which becomes one fat binary: no device linker, and one module to load.
+#include "attention_generic.cu"
 #include "copy.cu"
+#include "dequantize.cu"
+#include "gather.cu"
+#include "gemm_bf16.cu"
 #include "gemm_f32.cu"
 #include "lora.cu"
+#include "norm.cu"
+#include "quant4.cu"
+#include "rope.cu"
+#include "rows.cu"
+#include "swiglu.cu"

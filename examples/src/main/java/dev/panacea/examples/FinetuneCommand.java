@@ -152,6 +152,10 @@ public final class FinetuneCommand implements Callable<Integer> {
                 description = "Gets adapter/, metrics.json and report.html; an earlier run's are replaced (default: ${DEFAULT-VALUE}).")
         private String output;
 
+        @Option(names = "--eval-on-start", paramLabel = "true|false", defaultValue = "true",
+                description = "Measure before the training too, for a comparison (default: ${DEFAULT-VALUE}).")
+        private String evalOnStart;
+
         @Option(names = "--answers", paramLabel = "N", defaultValue = "16", description = "Held-out questions answered before and after, for BLEU (default: ${DEFAULT-VALUE}; 0: none).")
         private String answers;
 
@@ -237,7 +241,7 @@ public final class FinetuneCommand implements Callable<Integer> {
                 .build();
         LoraConfig lora = new LoraConfig(whole("--rank", adapter.rank, 1, 1 << 16), real("--alpha", adapter.alpha, 1e-6, 1e6), targetModules(), false);
         int answerTokens = whole("--answer-tokens", results.answerTokens, 1, 1 << 16);
-        return new FinetuneSettings(modelName(), file("--data", data.data), file("--eval-data", data.evalData), output(), lora, quantization(), sft,
+        return new FinetuneSettings(modelName(), file("--data", data.data), file("--eval-data", data.evalData), output(), lora, quantization(), sft, evalOnStart(),
                 whole("--answers", results.answers, 0, 100_000), answerTokens);
     }
 
@@ -295,6 +299,14 @@ public final class FinetuneCommand implements Callable<Integer> {
             case "none" -> Quantization.NONE;
             default -> throw wrong("--quantization", name, "keep, nf4 or none is needed");
         });
+    }
+
+    private boolean evalOnStart() {
+        return switch (results.evalOnStart.toLowerCase(Locale.ROOT)) {
+            case "true" -> true;
+            case "false" -> false;
+            default -> throw wrong("--eval-on-start", results.evalOnStart, "true or false is needed");
+        };
     }
 
     private GradientCheckpointing gradientCheckpointing() {

@@ -13,6 +13,7 @@ import java.util.Optional;
  * @param data empty for the bundled dialogues
  * @param evalData empty to hold a tenth of {@code data} out
  * @param quantization empty for what suits the model's file
+ * @param evalOnStart whether to measure before the training too
  * @param answers held-out questions that the model answers for BLEU; 0 for none
  * @param answerTokens most new tokens of such an answer
  */
@@ -24,5 +25,6 @@ record FinetuneSettings(
         LoraConfig lora,
         Optional<Quantization> quantization,
         SftConfig training,
+        boolean evalOnStart,
         int answers,
         int answerTokens) {}

@@ -13,9 +13,9 @@ final class Summary {
         boolean requantized = run.model().requantized();
         console.line(console.dim(Figures.format("%-22s %8s %12s %8s", "", "loss", "perplexity", "BLEU")));
         if (requantized) {
-            console.line(row("weights as loaded", run.asLoaded()));
+            run.asLoaded().ifPresent(s -> console.line(row("weights as loaded", s)));
         }
-        console.line(row(requantized ? "in NF4, before" : "before", run.before()));
+        run.before().ifPresent(s -> console.line(row(requantized ? "in NF4, before" : "before", s)));
         console.line(console.bold(row("after", run.after())));
         console.line("");
         console.line(Figures.format("%.0f training tokens per second, peak memory %s, %s in all", run.training().tokensPerSecond(), run.peakResidentBytes().isPresent()
@@ -32,8 +32,10 @@ final class Summary {
         for (RunRecord.Sample s : run.samples()) {
             console.heading("A held-out question");
             console.paragraph(Console.harmless(s.question()), "  ");
-            console.line(console.bold("Before"));
-            console.paragraph(Console.harmless(s.before()), "    ");
+            s.before().ifPresent(answer -> {
+                console.line(console.bold("Before"));
+                console.paragraph(Console.harmless(answer), "    ");
+            });
             console.line(console.bold("After"));
             console.paragraph(Console.harmless(s.after()), "    ");
         }

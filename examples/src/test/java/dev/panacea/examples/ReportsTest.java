@@ -44,14 +44,14 @@ class ReportsTest {
 
     private static RunRecord run(List<StepReport> steps, double after, OptionalDouble bleu, OptionalLong memory, RunRecord.Model model, String text) {
         FinetuneSettings settings = new FinetuneSettings(Optional.empty(), Optional.of(Path.of("rows.csv")), Optional.empty(), new OutputFolder(Path.of("out")),
-                new LoraConfig(8, 16, List.of("q_proj", "v_proj"), false), Optional.empty(), SftConfig.builder().maxSteps(steps.size()).build(), 16, 128);
+                new LoraConfig(8, 16, List.of("q_proj", "v_proj"), false), Optional.empty(), SftConfig.builder().maxSteps(steps.size()).build(), true, 16, 128);
         Map<String, Duration> phases = new LinkedHashMap<>();
         phases.put("find_model", Duration.ofMillis(1500));
         phases.put("train", Duration.ofSeconds(90));
         return new RunRecord(Instant.parse("2026-01-02T03:04:05Z"), settings, model,
-                new RunRecord.Data("rows.csv", "a tenth of rows.csv", 90, 10, 0.6), 1234, new RunRecord.Score(new HeldOutLoss(3.174, 4000), bleu),
-                new RunRecord.Score(new HeldOutLoss(3.383, 4000), bleu), new RunRecord.Score(new HeldOutLoss(after, 4000), bleu),
-                new TrainingResult(steps, 12_000, Duration.ofSeconds(30), PLAN, OptionalLong.of(700_000_000)), List.of(new RunRecord.Sample(text, text, text, text)), memory, phases,
+                new RunRecord.Data("rows.csv", "a tenth of rows.csv", 90, 10, 0.6), 1234, Optional.of(new RunRecord.Score(new HeldOutLoss(3.174, 4000), bleu)),
+                Optional.of(new RunRecord.Score(new HeldOutLoss(3.383, 4000), bleu)), new RunRecord.Score(new HeldOutLoss(after, 4000), bleu),
+                new TrainingResult(steps, 12_000, Duration.ofSeconds(30), PLAN, OptionalLong.of(700_000_000)), List.of(new RunRecord.Sample(text, text, Optional.of(text), text)), memory, phases,
                 new RunRecord.Machine("1.0", "cpu AVX2, 2 threads", "25", "Linux"));
     }
 
