@@ -10,7 +10,6 @@ final class CudaLinear {
     private final CudaContext cuda;
     private final CudaWeights weights;
     private final CudaGemm gemm;
-    private final CudaGemmF32 gemmF32;
     private final CudaFewRows fewRows;
     private final CudaLora lora;
 
@@ -18,7 +17,6 @@ final class CudaLinear {
         this.cuda = cuda;
         this.weights = weights;
         gemm = new CudaGemm(cuda);
-        gemmF32 = new CudaGemmF32(cuda);
         fewRows = new CudaFewRows(cuda);
         lora = new CudaLora(cuda);
     }
@@ -32,11 +30,7 @@ final class CudaLinear {
     }
 
     void linearWeightGrad(DeviceBuffer dy, DeviceBuffer x, int m, int n, int k, DeviceBuffer dw) {
-        if (x.type() == DType.F32) {
-            gemmF32.tn(dy, x, n, k, m, dw);
-        } else {
-            gemm.tn(dy, x, n, k, m, dw);
-        }
+        gemm.tn(dy, x, n, k, m, dw);
     }
 
     void loraLinear(Weight w, Lora adapter, DeviceBuffer x, int m, DeviceBuffer s, DeviceBuffer y, boolean accumulate) {
@@ -62,19 +56,11 @@ final class CudaLinear {
             return;
         }
         DeviceBuffer values = weights.dense(w, x.type());
-        if (x.type() == DType.F32) {
-            gemmF32.nt(x, values, m, w.rows(), w.cols(), y, accumulate, lowRank);
-        } else {
-            gemm.nt(x, values, m, w.rows(), w.cols(), y, accumulate, lowRank);
-        }
+        gemm.nt(x, values, m, w.rows(), w.cols(), y, accumulate, lowRank);
     }
 
     private void inputGrad(Weight w, DeviceBuffer dy, int m, DeviceBuffer dx, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
         DeviceBuffer values = weights.dense(w, dy.type());
-        if (dy.type() == DType.F32) {
-            gemmF32.nn(dy, values, m, w.cols(), w.rows(), dx, accumulate, lowRank);
-        } else {
-            gemm.nn(dy, values, m, w.cols(), w.rows(), dx, accumulate, lowRank);
-        }
+        gemm.nn(dy, values, m, w.cols(), w.rows(), dx, accumulate, lowRank);
     }
 }

@@ -23,7 +23,7 @@ class CudaGemmF32Test {
 
     @BeforeAll
     static void open() {
-        kernels = CudaKernelsTest.openOrSkip();
+        kernels = CudaUnderTest.openOrSkip(() -> CudaKernels.open(0, false));
     }
 
     @AfterAll

@@ -19,22 +19,7 @@ class CudaKernelsTest {
 
     @BeforeAll
     static void open() {
-<<<<<<< HEAD
-        kernels = openOrSkip();
-    }
-
-    /** Kernels whose every allocation is the driver's own; without a driver the test is skipped and says why. */
-    static CudaKernels openOrSkip() {
-        try {
-            return CudaKernels.open(0, false);
-        } catch (UnsupportedBackendException e) {
-            String reason = "CUDA kernels not tested: " + e.getMessage();
-            System.out.println(reason + " (the path of a driver: " + CudaLibrary.FILE + ")");
-            return Assumptions.abort(reason);
-        }
-=======
         kernels = CudaUnderTest.openOrSkip(() -> CudaKernels.open(0, false));
->>>>>>> cuda5
     }
 
     @AfterAll

@@ -25,7 +25,7 @@ class CudaLoraTest {
 
     @BeforeAll
     static void open() {
-        kernels = CudaKernelsTest.openOrSkip();
+        kernels = CudaUnderTest.openOrSkip(() -> CudaKernels.open(0, false));
     }
 
     @AfterAll
