@@ -3,6 +3,7 @@
 #include "dequantize.cu"
 #include "gather.cu"
 #include "gemm_bf16.cu"
+#include "gemv_blocks.cu"
 #include "norm.cu"
 #include "quant4.cu"
 #include "rope.cu"
