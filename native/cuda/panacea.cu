@@ -5,6 +5,7 @@
 #include "gather.cu"
 #include "gemm_bf16.cu"
 #include "gemm_f32.cu"
+#include "gemv_blocks.cu"
 #include "lora.cu"
 #include "norm.cu"
 #include "quant4.cu"
