@@ -1,4 +1,5 @@
 // panacea.cu: all kernels in one translation unit, which becomes one fat binary: no device linker, and one module to load.
+#include "attention_generic.cu"
 #include "copy.cu"
 #include "dequantize.cu"
 #include "gather.cu"
