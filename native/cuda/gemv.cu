@@ -25,19 +25,19 @@
 //
 // budget: pan_gemv_q4_m1 registers 64 shared 69632
 // budget: pan_gemv_q4_m2 registers 80 shared 69632
-// budget: pan_gemv_q4_m4 registers 128 shared 69632
-// budget: pan_gemv_q4_m8 registers 128 shared 69632
-// budget: pan_gemv_bf16_m1 registers 64 shared 69632
-// budget: pan_gemv_bf16_m2 registers 80 shared 69632
-// budget: pan_gemv_bf16_m4 registers 128 shared 69632
-// budget: pan_gemv_bf16_m8 registers 128 shared 69632
-// budget: pan_gemv_f32_m1 registers 64 shared 69632
-// budget: pan_gemv_f32_m2 registers 80 shared 69632
-// budget: pan_gemv_f32_m4 registers 128 shared 69632
-// budget: pan_gemv_f32_m8 registers 128 shared 69632
+// budget: pan_gemv_q4_m4 registers 128 shared 139264
+// budget: pan_gemv_q4_m8 registers 128 shared 139264
+// budget: pan_gemv_dense_bf16_m1 registers 64 shared 69632
+// budget: pan_gemv_dense_bf16_m2 registers 80 shared 69632
+// budget: pan_gemv_dense_bf16_m4 registers 128 shared 139264
+// budget: pan_gemv_dense_bf16_m8 registers 128 shared 139264
+// budget: pan_gemv_dense_f32_m1 registers 64 shared 69632
+// budget: pan_gemv_dense_f32_m2 registers 80 shared 69632
+// budget: pan_gemv_dense_f32_m4 registers 128 shared 139264
+// budget: pan_gemv_dense_f32_m8 registers 128 shared 139264
 // budget: pan_gemv_q4_any registers 80 shared 0
-// budget: pan_gemv_bf16_any registers 80 shared 0
-// budget: pan_gemv_f32_any registers 80 shared 0
+// budget: pan_gemv_dense_bf16_any registers 80 shared 0
+// budget: pan_gemv_dense_f32_any registers 80 shared 0
 #include "common.cuh"
 
 namespace gemv {
@@ -320,10 +320,10 @@ __device__ __forceinline__ void run_any_q4(const Q4 &w, const Operands &o) {
     }                                                                                                                                             \
     gemv::run<gemv::Q4, M>(GEMV_Q4(table), GEMV_OPERANDS, steps_held);                                                                            \
   }                                                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_bf16_m##M(const bf16 *w, GEMV_PARAMETERS) {                        \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_dense_bf16_m##M(const bf16 *w, GEMV_PARAMETERS) {                        \
     gemv::run<gemv::Bf16, M>({w}, GEMV_OPERANDS, steps_held);                                                                                     \
   }                                                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_f32_m##M(const float *w, GEMV_PARAMETERS) {                        \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_dense_f32_m##M(const float *w, GEMV_PARAMETERS) {                        \
     gemv::run<gemv::F32, M>({w}, GEMV_OPERANDS, steps_held);                                                                                      \
   }
 GEMV_KERNELS(1, 512, 2)
@@ -334,8 +334,8 @@ GEMV_KERNELS(8, 512, 1)
 extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_q4_any(GEMV_Q4_PARAMETERS, GEMV_PARAMETERS) {
   gemv::run_any_q4(GEMV_Q4(nested_levels), GEMV_OPERANDS);
 }
-extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_bf16_any(const bf16 *w, GEMV_PARAMETERS) { gemv::run_any_dense(w, GEMV_OPERANDS); }
-extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_f32_any(const float *w, GEMV_PARAMETERS) { gemv::run_any_dense(w, GEMV_OPERANDS); }
+extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_dense_bf16_any(const bf16 *w, GEMV_PARAMETERS) { gemv::run_any_dense(w, GEMV_OPERANDS); }
+extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_dense_f32_any(const float *w, GEMV_PARAMETERS) { gemv::run_any_dense(w, GEMV_OPERANDS); }
 
 #undef GEMV_KERNELS
 #undef GEMV_Q4
