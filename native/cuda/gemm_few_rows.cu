@@ -44,7 +44,8 @@ struct Operands {
   const uint8_t *packed;
   const float *levels;
   const void *absmax;
-  const float *nested_levels, *nested_scale;
+  const float *nested_levels;  // in shared memory
+  const float *nested_scale;   // null: absmax are f32
   float offset;
   int shift;
   int n, k, m;
@@ -83,47 +84,67 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
   static constexpr int X_BYTES = M * X_PITCH, SLOT = X_BYTES + ROWS * W_PITCH;
   static constexpr int SUM_PITCH = WARP_ROWS + 4;  // floats; the surplus spreads the 4 columns that a group of lanes holds
 
+  // A thread fetches the same chunks of 16 bytes of each stage: one of every X_STEP-th row of x, one of every W_STEP-th row of W.
+  static constexpr int X_CHUNKS = STAGE / 8, X_STEP = THREADS / X_CHUNKS, W_CHUNKS = STAGE / 32, W_STEP = THREADS / W_CHUNKS;
+  static_assert(M % X_STEP == 0 && ROWS % W_STEP == 0 && X_STEP % 2 == 0, "threads fetch alike");
+
   const Operands &o;
   char *shared;
   float *scales;  // [ROWS][scale_pitch]
   const long long first_row;
   const int from, to;  // of k
   const int lane, g, t, warp_n, warp_k;
+  const bf16 *x;
+  const uint8_t *w;
+  uint32_t x_place, w_place;  // in shared memory
+  int first_in_block[2 * GROUPS];
   float sums[GROUPS][TILES][4];
 
   __device__ __forceinline__ Kernel(const Operands &o, char *shared)
       : o(o), shared(shared), scales(reinterpret_cast<float *>(shared + SLOTS * SLOT)), first_row(blockIdx.x * (long long)ROWS), from(blockIdx.y * o.part_elements),
-        to(min(from + o.part_elements, o.k)), lane(threadIdx.x % 32), g(lane / 4), t(lane % 4), warp_n(threadIdx.x / 32 % WARPS_N), warp_k(threadIdx.x / 32 / WARPS_N) {}
-
-  // Asks for a stage; what lies beyond m, n or k is zero.
-  __device__ __forceinline__ void fetch(int stage) const {
-    char *slot = shared + stage % SLOTS * SLOT;
-    const int at = from + stage * STAGE;
-    constexpr int X_CHUNKS = STAGE / 8, W_CHUNKS = STAGE / 32;
+        to(min(from + o.part_elements, o.k)), lane(threadIdx.x % 32), g(lane / 4), t(lane % 4), warp_n(threadIdx.x / 32 % WARPS_N), warp_k(threadIdx.x / 32 / WARPS_N) {
+    int row = threadIdx.x / X_CHUNKS, chunk = threadIdx.x % X_CHUNKS;
+    x = o.x + (long long)row * o.k + from + 8 * chunk;
+    x_place = shared_address(shared) + row * X_PITCH + 16 * (chunk / 8 * 8 + (chunk % 2 ^ row % 2) * 4 + chunk % 8 / 2);
+    row = threadIdx.x / W_CHUNKS, chunk = threadIdx.x % W_CHUNKS;
+    w = o.packed + ((first_row + row) * o.k + from + 32 * chunk) / 2;
+    w_place = shared_address(shared) + X_BYTES + row * W_PITCH + 16 * chunk;
 #pragma unroll
-    for (int i = threadIdx.x; i < M * X_CHUNKS; i += THREADS) {
-      int row = i / X_CHUNKS, chunk = i % X_CHUNKS, k = at + 8 * chunk;
-      int place = chunk / 8 * 8 + ((chunk % 2 ^ row % 2) * 4 + chunk % 8 / 2);
-      cp_async(shared_address(slot + row * X_PITCH + 16 * place), o.x + (long long)row * o.k + k, row < o.m && k < to ? 16 : 0);
-    }
+    for (int i = 0; i < 2 * GROUPS; i++) first_in_block[i] = (int)(((first_row + warp_n * WARP_ROWS + 8 * i + g) * o.k + from) & ((1 << o.shift) - 1));
 #pragma unroll
-    for (int i = threadIdx.x; i < ROWS * W_CHUNKS; i += THREADS) {
-      int row = i / W_CHUNKS, chunk = i % W_CHUNKS, k = at + 32 * chunk;
-      cp_async(shared_address(slot + X_BYTES + row * W_PITCH + 16 * chunk), o.packed + ((first_row + row) * o.k + k) / 2, first_row + row < o.n && k < to ? 16 : 0);
+    for (int group = 0; group < GROUPS; group++) {
+#pragma unroll
+      for (int tile = 0; tile < TILES; tile++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) sums[group][tile][i] = 0;
+      }
     }
   }
 
-  // The scales of every row from element `at` of k on, for scale_elements elements.
+  // Asks for a stage; what lies beyond m, n or k is zero.
+  __device__ __forceinline__ void fetch(int stage) const {
+    const int at = stage * STAGE, left = to - from - at;
+    const uint32_t slot = stage % SLOTS * SLOT;
+    const bool x_inside = 8 * (int)(threadIdx.x % X_CHUNKS) < left, w_inside = 32 * (int)(threadIdx.x % W_CHUNKS) < left;
+#pragma unroll
+    for (int i = 0; i < M / X_STEP; i++)
+      cp_async(x_place + slot + i * (X_STEP * X_PITCH), x + at + i * (X_STEP * (long long)o.k), x_inside && (int)threadIdx.x / X_CHUNKS + i * X_STEP < o.m ? 16 : 0);
+#pragma unroll
+    for (int i = 0; i < ROWS / W_STEP; i++)
+      cp_async(w_place + slot + i * (W_STEP * W_PITCH), w + at / 2 + i * (W_STEP * (long long)o.k / 2), w_inside && first_row + threadIdx.x / W_CHUNKS + i * W_STEP < o.n ? 16 : 0);
+  }
+
+  // The scales of every row from element `at` of k on, for scale_elements elements; a warp a row, so that the sectors of a row are read once.
   __device__ __forceinline__ void fetch_scales(int at) const {
     const int last = min(at + o.scale_elements, to) - 1;
-    for (int i = threadIdx.x; i < ROWS * o.scale_pitch; i += THREADS) {
-      int row = i / o.scale_pitch, block = i % o.scale_pitch;
-      long long start = (first_row + row) * o.k, first = (start + at) >> o.shift;
+    for (int row = threadIdx.x / 32; row < ROWS; row += WARPS) {
       if (first_row + row >= o.n) {
-        scales[i] = 0;
-      } else if (first + block <= (start + last) >> o.shift) {
-        scales[i] = o.scale(first + block);
+        for (int block = lane; block < o.scale_pitch; block += 32) scales[row * o.scale_pitch + block] = 0;
+        continue;
       }
+      long long start = (first_row + row) * o.k, first = (start + at) >> o.shift;
+      int blocks = (int)(((start + last) >> o.shift) - first) + 1;
+      for (int block = lane; block < blocks; block += 32) scales[row * o.scale_pitch + block] = o.scale(first + block);
     }
   }
 
@@ -138,11 +159,10 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
     for (int i = 0; i < 2 * GROUPS; i++) {
       int row = warp_n * WARP_ROWS + 8 * i + g;
       codes[i] = *reinterpret_cast<const uint2 *>(slot + X_BYTES + row * W_PITCH + warp_k * (SLICE / 2) + 8 * t);
-      // Counted within the row's first block: at a row's start this is its place in a block, and blocks are no longer than 4096.
-      int place = (int)(((first_row + row) * o.k + from) & ((1 << o.shift) - 1)) - from;
+      int place = first_in_block[i] - from;  // such that (place + element of k) / block length counts the row's blocks
       scale[i] = scales[row * o.scale_pitch + ((place + at + 16 * t) >> o.shift) - ((place + scales_at) >> o.shift)];
     }
-    const char *x = slot + g * X_PITCH + warp_k * (2 * SLICE) + 16 * t;
+    const char *xs = slot + g * X_PITCH + warp_k * (2 * SLICE) + 16 * t;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       uint32_t a[2][GROUPS][4];  // of two mma
@@ -157,7 +177,7 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
       }
 #pragma unroll
       for (int tile = 0; tile < TILES; tile++) {
-        uint4 b = *reinterpret_cast<const uint4 *>(x + tile * 8 * X_PITCH + 64 * (half ^ g % 2));
+        uint4 b = *reinterpret_cast<const uint4 *>(xs + tile * 8 * X_PITCH + 64 * (half ^ g % 2));
 #pragma unroll
         for (int group = 0; group < GROUPS; group++) {
           mma_bf16(sums[group][tile], a[0][group], b.x, b.y);
@@ -168,14 +188,6 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
   }
 
   __device__ __forceinline__ void run() {
-#pragma unroll
-    for (int group = 0; group < GROUPS; group++) {
-#pragma unroll
-      for (int tile = 0; tile < TILES; tile++) {
-#pragma unroll
-        for (int i = 0; i < 4; i++) sums[group][tile][i] = 0;
-      }
-    }
     const int stages = (to - from + STAGE - 1) / STAGE;
 #pragma unroll
     for (int stage = 0; stage < SLOTS - 1; stage++) {
@@ -184,6 +196,7 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
     }
     const float level = o.levels[lane % 16];
     int scales_at = from;
+    if (o.nested_scale != nullptr) __syncthreads();
     fetch_scales(from);
     for (int stage = 0; stage < stages; stage++) {
       cp_async_wait<SLOTS - 2>();
@@ -252,7 +265,7 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
       }
       for (int i = threadIdx.x; i < M * RANKS; i += THREADS) {
         int r = i / RANKS, q = i % RANKS;
-        s[i] = first + q < o.rank && r < o.m ? o.s[(long long)r * o.rank + first + q] : 0.0f;
+        s[r * (RANKS + 1) + q] = first + q < o.rank && r < o.m ? o.s[(long long)r * o.rank + first + q] : 0.0f;
       }
       __syncthreads();
       const int count = min(RANKS, o.rank - first);
@@ -262,7 +275,7 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
 #pragma unroll
         for (int i = 0; i < EACH; i++) {
           int r = first_m + i * step;
-          if (r < M) results[i] = fmaf(factor, s[r * RANKS + q], results[i]);
+          if (r < M) results[i] = fmaf(factor, s[r * (RANKS + 1) + q], results[i]);
         }
       }
     }
@@ -277,7 +290,9 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
            int k, int m, const bf16 *x, void *y, int y_bf16, int accumulate, const float *s, const float *factor, long long factor_row, long long factor_col,     \
            int rank, float scaling, float *parts, int part_elements, int scale_elements, int scale_pitch) {                                                      \
     extern __shared__ float4 shared[];                                                                                                                            \
-    few_rows::Operands o = {packed,     levels, absmax, nested_levels, nested_scale, offset, shift, n,       k,    m,       x,     y,             y_bf16,         \
+    __shared__ float table[256];                                                                                                                                  \
+    if (nested_scale != nullptr) table[threadIdx.x] = nested_levels[threadIdx.x];                                                                                 \
+    few_rows::Operands o = {packed,     levels, absmax, table,         nested_scale, offset, shift, n,       k,    m,       x,     y,             y_bf16,         \
                             accumulate, s,      factor, factor_row,    factor_col,   rank,   scaling, parts, part_elements, scale_elements, scale_pitch};   \
     few_rows::Kernel<__VA_ARGS__>(o, reinterpret_cast<char *>(shared)).run();                                                                                     \
   }
