@@ -5,6 +5,8 @@
 #include "gather.cu"
 #include "gemm_bf16.cu"
 #include "gemm_f32.cu"
+#include "gemm_few_rows.cu"
+#include "gemv.cu"
 #include "gemv_blocks.cu"
 #include "lora.cu"
 #include "norm.cu"
