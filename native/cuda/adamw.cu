@@ -71,15 +71,13 @@ struct Map {
 };
 
 __device__ __forceinline__ void load(Map &map, const float *__restrict__ levels) {
-  for (int i = threadIdx.x; i < 256; i += THREADS) {
-    map.levels[i] = levels[i];
-    if (i > 0) {
-      // The node i, at depth d and there the k-th, is the middle after code k 2^(8-d) + 2^(7-d) - 1.
-      const int d = 31 - __clz(i), k = i - (1 << d);
-      const int code = (k << (8 - d)) + (1 << (7 - d)) - 1;
-      map.middles[i] = __fmul_rn(__fadd_rn(levels[code], levels[code + 1]), 0.5f);
-    }
-  }
+  map.levels[threadIdx.x] = levels[threadIdx.x];
+  __syncthreads();
+  const int node = threadIdx.x;
+  if (node == 0) return;
+  // At depth d, the k-th there: the middle after code k 2^(8-d) + 2^(7-d) - 1.
+  const int d = 31 - __clz(node), k = node - (1 << d), code = (k << (8 - d)) + (1 << (7 - d)) - 1;
+  map.middles[node] = __fmul_rn(__fadd_rn(map.levels[code], map.levels[code + 1]), 0.5f);
 }
 
 __device__ __forceinline__ int encode(const Map &map, float x) {

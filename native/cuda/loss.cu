@@ -16,6 +16,7 @@
 #include <float.h>
 
 #include "common.cuh"
+#include "fast.cuh"
 
 namespace loss {
 
@@ -28,18 +29,18 @@ struct Sum {
 
 __device__ __forceinline__ Sum together(Sum a, Sum b) {
   const float largest = fmaxf(a.largest, b.largest);
-  return {largest, a.sum * expf(a.largest - largest) + b.sum * expf(b.largest - largest)};
+  return {largest, a.sum * fast_exp(a.largest - largest) + b.sum * fast_exp(b.largest - largest)};
 }
 
 __device__ __forceinline__ void add(Sum &sum, float x) {
   const float largest = fmaxf(sum.largest, x);
-  sum.sum = sum.sum * expf(sum.largest - largest) + expf(x - largest);
+  sum.sum = sum.sum * fast_exp(sum.largest - largest) + fast_exp(x - largest);
   sum.largest = largest;
 }
 
 __device__ __forceinline__ void add(Sum &sum, float4 x) {
   const float largest = fmaxf(sum.largest, fmaxf(fmaxf(x.x, x.y), fmaxf(x.z, x.w)));
-  sum.sum = sum.sum * expf(sum.largest - largest) + ((expf(x.x - largest) + expf(x.y - largest)) + (expf(x.z - largest) + expf(x.w - largest)));
+  sum.sum = sum.sum * fast_exp(sum.largest - largest) + ((fast_exp(x.x - largest) + fast_exp(x.y - largest)) + (fast_exp(x.z - largest) + fast_exp(x.w - largest)));
   sum.largest = largest;
 }
 
@@ -76,7 +77,7 @@ template <typename G> struct alignas(4 * sizeof(G)) Quad {
 struct Gradient {
   float largest, factor, scale;
   int target;
-  __device__ __forceinline__ float of(float x, int index) const { return expf(x - largest) * factor - (index == target ? scale : 0.0f); }
+  __device__ __forceinline__ float of(float x, int index) const { return fast_exp(x - largest) * factor - (index == target ? scale : 0.0f); }
 };
 
 template <typename G> __device__ __forceinline__ void write(const float *row, int vocab, const Gradient &g, G *gradient) {

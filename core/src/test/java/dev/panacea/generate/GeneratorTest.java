@@ -27,7 +27,7 @@ class GeneratorTest {
 
     @BeforeAll
     static void open() {
-        kernels = Backends.cpu();
+        kernels = Backends.open();
         model = TinyModel.load(kernels, Quantization.NONE, DType.F32);
     }
 

@@ -113,7 +113,7 @@ final class MetricsFile {
                 .put("kernel_scratch_bytes", p.scratch())
                 .put("rest_bytes", p.rest());
         bytes(node, "available_bytes", p.available());
-        bytes(node, "measured_bytes", training.peakResidentBytes());
+        bytes(node, "measured_bytes", training.peakBytes());
     }
 
     private static void bytes(ObjectNode node, String name, OptionalLong value) {

@@ -168,8 +168,8 @@ final class ReportFile {
         row("Tokens trained", Figures.count(run.training().tokens()) + " at " + Figures.format("%.0f", run.training().tokensPerSecond()) + " per second");
         row("Peak resident memory", run.peakResidentBytes().isPresent() ? ByteCount.text(run.peakResidentBytes().getAsLong()) : "not known on this system");
         MemoryPlan plan = run.training().plan();
-        row("Memory of training", "planned " + ByteCount.text(plan.total()) + ", measured " + (run.training().peakResidentBytes().isPresent() ? ByteCount.text(run.training()
-                .peakResidentBytes().getAsLong()) : "nothing on this system") + "; one step " + ByteCount.text(plan.step()) + (plan.checkpointing() ? ", with" : ", without")
+        row("Memory of training", "planned " + ByteCount.text(plan.total()) + ", measured " + (run.training().peakBytes().isPresent() ? ByteCount.text(run.training()
+                .peakBytes().getAsLong()) : "nothing on this system") + "; one step " + ByteCount.text(plan.step()) + (plan.checkpointing() ? ", with" : ", without")
                 + " gradient checkpointing");
         for (Map.Entry<String, Duration> phase : run.phases().entrySet()) {
             row("Time: " + phase.getKey().replace('_', ' '), Figures.duration(phase.getValue()));

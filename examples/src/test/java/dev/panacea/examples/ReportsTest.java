@@ -31,7 +31,7 @@ import org.xml.sax.InputSource;
 
 /** metrics.json and report.html of runs made up for the purpose. */
 class ReportsTest {
-    private static final MemoryPlan PLAN = new MemoryPlan(112_000_000, 20_000_000, 20_000_000, 430_000_000, 75_000_000, 8_000_000, 120_000_000, 460_000_000,
+    private static final MemoryPlan PLAN = new MemoryPlan(false, 112_000_000, 20_000_000, 20_000_000, 430_000_000, 75_000_000, 8_000_000, 120_000_000, 460_000_000,
             OptionalLong.of(4_000_000_000L), false, "enough is there");
 
     private static StepReport step(int step, int total, double loss) {
