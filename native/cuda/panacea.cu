@@ -1,4 +1,5 @@
 // panacea.cu: all kernels in one translation unit, which becomes one fat binary: no device linker, and one module to load.
+#include "adamw.cu"
 #include "attention_generic.cu"
 #include "copy.cu"
 #include "dequantize.cu"
@@ -9,8 +10,11 @@
 #include "gemv.cu"
 #include "gemv_blocks.cu"
 #include "lora.cu"
+#include "loss.cu"
 #include "norm.cu"
 #include "quant4.cu"
 #include "rope.cu"
 #include "rows.cu"
+#include "sampling.cu"
+#include "sums.cu"
 #include "swiglu.cu"
