@@ -43,7 +43,7 @@ class ReportsTest {
     }
 
     private static RunRecord run(List<StepReport> steps, double after, OptionalDouble bleu, OptionalLong memory, RunRecord.Model model, String text) {
-        FinetuneSettings settings = new FinetuneSettings(Optional.empty(), Optional.of(Path.of("rows.csv")), Optional.empty(), new OutputFolder(Path.of("out")),
+        FinetuneSettings settings = new FinetuneSettings("cpu", Optional.empty(), Optional.of(Path.of("rows.csv")), Optional.empty(), new OutputFolder(Path.of("out")),
                 new LoraConfig(8, 16, List.of("q_proj", "v_proj"), false), Optional.empty(), SftConfig.builder().maxSteps(steps.size()).build(), true, 16, 128);
         Map<String, Duration> phases = new LinkedHashMap<>();
         phases.put("find_model", Duration.ofMillis(1500));
