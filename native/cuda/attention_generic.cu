@@ -21,7 +21,31 @@
 //
 // Tiles (D = head_dim rounded up to 64, 128 or 256): forward ROWS x KEYS 64 x 64, 64 x 32, 32 x 32, and 8 x 32 for few queries; backward 32 x 64, 32 x 32,
 // 32 x 16. The names end in D, and _few.
-// BUDGET
+//
+// budget: pan_attention_generic_f32_64 registers 176 shared 69632
+// budget: pan_attention_generic_f32_64_few registers 80 shared 20736
+// budget: pan_attention_generic_dq_f32_64 registers 176 shared 60928
+// budget: pan_attention_generic_dkv_f32_64 registers 176 shared 69632
+// budget: pan_attention_generic_f32_128 registers 192 shared 76800
+// budget: pan_attention_generic_f32_128_few registers 80 shared 39168
+// budget: pan_attention_generic_dq_f32_128 registers 176 shared 72192
+// budget: pan_attention_generic_dkv_f32_128 registers 176 shared 76800
+// budget: pan_attention_generic_f32_256 registers 176 shared 104448
+// budget: pan_attention_generic_f32_256_few registers 104 shared 76032
+// budget: pan_attention_generic_dq_f32_256 registers 176 shared 102400
+// budget: pan_attention_generic_dkv_f32_256 registers 160 shared 104960
+// budget: pan_attention_generic_bf16_64 registers 176 shared 69632
+// budget: pan_attention_generic_bf16_64_few registers 80 shared 20736
+// budget: pan_attention_generic_dq_bf16_64 registers 176 shared 60928
+// budget: pan_attention_generic_dkv_bf16_64 registers 176 shared 69632
+// budget: pan_attention_generic_bf16_128 registers 192 shared 76800
+// budget: pan_attention_generic_bf16_128_few registers 80 shared 39168
+// budget: pan_attention_generic_dq_bf16_128 registers 176 shared 72192
+// budget: pan_attention_generic_dkv_bf16_128 registers 176 shared 76800
+// budget: pan_attention_generic_bf16_256 registers 176 shared 104448
+// budget: pan_attention_generic_bf16_256_few registers 104 shared 76032
+// budget: pan_attention_generic_dq_bf16_256 registers 176 shared 102400
+// budget: pan_attention_generic_dkv_bf16_256 registers 160 shared 104960
 #include "common.cuh"
 
 namespace attention_generic {

@@ -7,7 +7,7 @@
 // makes 4 or 8 consecutive elements at a time, with 16-byte loads or stores (of the wider type) where addresses allow, one by one where not.
 // ggml's blocks are no multiple of any load: the warp first copies the bytes of its segment to shared memory, in whole 16-byte pieces at 16-byte addresses, of
 // which the first and last may hold neighbours' bytes, and decodes from there. Pieces that reach beyond the weight, and weights at odd addresses, are
-// copied by the byte.
+// copied by the byte. The table of a nested absmax is loaded once per block, into shared memory.
 //
 // Bytes: those of the rows' codes and scales, 4 per row of index, and y. Numerics: weight.cuh; bit for bit the values of dequantize.
 //
@@ -17,8 +17,8 @@
 // budget: pan_gather_f16_bf16 registers 32 shared 0
 // budget: pan_gather_bf16_f32 registers 32 shared 0
 // budget: pan_gather_bf16_bf16 registers 32 shared 0
-// budget: pan_gather_q4_f32 registers 32 shared 0
-// budget: pan_gather_q4_bf16 registers 32 shared 0
+// budget: pan_gather_q4_f32 registers 32 shared 1024
+// budget: pan_gather_q4_bf16 registers 32 shared 1024
 // budget: pan_gather_q4_0_f32 registers 40 shared 4736
 // budget: pan_gather_q4_0_bf16 registers 40 shared 4736
 // budget: pan_gather_q4_1_f32 registers 40 shared 5248
@@ -114,6 +114,12 @@ template <typename T>
 __device__ __forceinline__ void run_q4(const uint8_t *packed, const float *levels, weight::Absmax absmax, int shift, const int *index, long long rows, long long cols, int limit, T *y,
                                        Report *report) {
   constexpr int COUNT = weight::PER_16<T>;
+  __shared__ float code_levels[256];
+  if (absmax.nested()) {
+    code_levels[threadIdx.x] = absmax.code_levels[threadIdx.x];
+    absmax.code_levels = code_levels;
+    __syncthreads();
+  }
   Item item;
   if (!item.find(index, rows, cols, SEGMENT, limit, 0, report)) return;
   int lane = threadIdx.x % 32;
