@@ -90,6 +90,7 @@ class ReportsTest {
         assertThat(m.at("/kernels").asText()).isEqualTo("cpu AVX2, 2 threads");
         assertThat(m.at("/panacea_version").asText()).isEqualTo("1.0");
         assertThat(m.at("/settings/max_steps").asInt()).isEqualTo(40);
+        assertThat(m.at("/settings/device").asText()).isEqualTo("cpu");
         assertThat(m.at("/settings/num_train_epochs").isNull()).isTrue();
         assertThat(m.at("/settings/target_modules/1").asText()).isEqualTo("v_proj");
     }
