@@ -32,7 +32,7 @@ step "reference figures of training and decoding on the GPU" mvn -q -pl core -am
 
 if command -v compute-sanitizer >/dev/null; then
   java=$(command -v java)
-  classes=kernels/target/classes:kernels/target/test-classes:bindings/target/classes
+  classes=kernels/target/classes:kernels/target/cuda:kernels/target/test-classes:bindings/target/classes
   mvn -q -pl kernels dependency:build-classpath -Dmdep.outputFile="$folder/classpath" -Dmdep.includeScope=test
   for group in streaming gemm attention; do
     for tool in memcheck racecheck; do
