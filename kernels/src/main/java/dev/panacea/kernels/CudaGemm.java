@@ -16,11 +16,13 @@ final class CudaGemm {
     private static final int MAX_PARTS = 32;
 
     private final CudaContext cuda;
+    private final CudaGemmF32 gemmF32;
     private final int multiprocessors;
     private final Tile[] tiles;
 
     CudaGemm(CudaContext cuda) {
         this.cuda = cuda;
+        gemmF32 = new CudaGemmF32(cuda);
         multiprocessors = cuda.device().multiprocessors();
         int limit = cuda.device().attribute(Cuda.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN());
         tiles = Arrays.stream(Tile.values()).filter(tile -> tile.shared <= limit).toArray(Tile[]::new);
@@ -85,7 +87,8 @@ final class CudaGemm {
     /** c[m, n] = a[m, k] b[n, k]^T (+ low rank) (+ c), rounded once. a, b: both BF16 (tensor cores) or both F32 (in single precision); c: F32 or BF16. */
     void nt(DeviceBuffer a, DeviceBuffer b, int m, int n, int k, DeviceBuffer c, boolean accumulate, Optional<LowRank> lowRank) {
         if (a.type() == DType.F32) {
-            throw singlePrecision();
+            gemmF32.nt(a, b, m, n, k, c, accumulate, lowRank);
+            return;
         }
         run(plan(m, n, k), Mode.NT, a, b, m, n, k, c, accumulate, lowRank);
     }
@@ -93,7 +96,8 @@ final class CudaGemm {
     /** c[m, n] = a[m, k] b[k, n] (+ low rank) (+ c); types as in {@link #nt}. */
     void nn(DeviceBuffer a, DeviceBuffer b, int m, int n, int k, DeviceBuffer c, boolean accumulate, Optional<LowRank> lowRank) {
         if (a.type() == DType.F32) {
-            throw singlePrecision();
+            gemmF32.nn(a, b, m, n, k, c, accumulate, lowRank);
+            return;
         }
         run(plan(m, n, k), Mode.NN, a, b, m, n, k, c, accumulate, lowRank);
     }
@@ -101,13 +105,10 @@ final class CudaGemm {
     /** c[m, n] += a[k, m]^T b[k, n]; c F32, a and b as in {@link #nt}. In an order that depends on the shape and the GPU alone. */
     void tn(DeviceBuffer a, DeviceBuffer b, int m, int n, int k, DeviceBuffer c) {
         if (a.type() == DType.F32) {
-            throw singlePrecision();
+            gemmF32.tn(a, b, m, n, k, c);
+            return;
         }
         run(plan(m, n, k), Mode.TN, a, b, m, n, k, c, true, Optional.empty());
-    }
-
-    private static UnsupportedOperationException singlePrecision() {
-        return new UnsupportedOperationException("CudaGemmF32");
     }
 
     // ---- which kernel ------------------------------------------------------------------------------------------------

@@ -2,11 +2,9 @@ package dev.panacea.kernels;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.panacea.bindings.CudaLibrary;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
@@ -21,13 +19,7 @@ class CudaKernelsTest {
 
     @BeforeAll
     static void open() {
-        try {
-            kernels = CudaKernels.open(0, false);
-        } catch (UnsupportedBackendException e) {
-            String reason = "CUDA kernels not tested: " + e.getMessage();
-            System.out.println(reason + " (the path of a driver: " + CudaLibrary.FILE + ")");
-            Assumptions.abort(reason);
-        }
+        kernels = CudaUnderTest.openOrSkip(() -> CudaKernels.open(0, false));
     }
 
     @AfterAll
