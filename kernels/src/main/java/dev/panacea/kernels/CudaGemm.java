@@ -1,6 +1,5 @@
 package dev.panacea.kernels;
 
-import dev.panacea.bindings.cuda.Cuda;
 import dev.panacea.kernels.cuda.Launch;
 import java.util.Arrays;
 import java.util.Optional;
@@ -24,7 +23,7 @@ final class CudaGemm {
         this.cuda = cuda;
         gemmF32 = new CudaGemmF32(cuda);
         multiprocessors = cuda.device().multiprocessors();
-        int limit = cuda.device().attribute(Cuda.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN());
+        int limit = cuda.device().sharedLimit();
         tiles = Arrays.stream(Tile.values()).filter(tile -> tile.shared <= limit).toArray(Tile[]::new);
     }
 
