@@ -5,31 +5,51 @@
 // C is f32 or bf16; it may be added to, and nt and nn may have a low-rank term (LoRA's second product):
 //   C[i, j] += sum over r of bf16(scaling s[i, r]) bf16(factor[j factor_row + r factor_col]),  s [m, rank] f32, factor f32, any rank.
 //
-// Mapping: a block makes a tile of C of M x N, its warps parts of WARP_M x WARP_N, in steps of K along k. With SLICES > 1 as many warps make the
-// same part of C, each from its share of every step; they are added up at the end. Blocks are numbered so that those which run at the same time
-// share rows of A and of B (GROUP rows of tiles at a time). blockIdx.y is a part of k where the tiles alone would leave multiprocessors idle: each
-// part writes a matrix of partial sums, and pan_gemm_bf16_add adds these in ascending order.
+// Mapping: a block makes a tile of C of M x N, a warp 64 x 64 of it, in steps of K along k. With SLICES > 1 as many warps make the same part of C,
+// each from its share of every step, so that small tiles too have four warps with the ratio of arithmetic to loads of 64 x 64. Blocks are numbered
+// so that those which run at the same time share rows of A and of B (GROUP rows of tiles at a time). blockIdx.y is a part of k, where tiles alone
+// would leave multiprocessors idle: each part writes a matrix of partial sums, and pan_gemm_bf16_add adds these in ascending order.
 //
 // A step's parts of A and B are copied to shared memory by cp.async, STAGES - 1 steps ahead, in the order in which they lie in global memory:
 // lines along k (A of nt, nn; B of nt) or across k (A of tn; B of nn, tn), of which ldmatrix makes fragments, with .trans for the latter.
 // The 16-byte chunks of a line are permuted by exclusive or with the line's number (offset()), so that neither the copies nor ldmatrix have bank
-// conflicts. Fragments are loaded one k = 16 ahead. What lies beyond k is zero; what lies beyond m or n is some other row's, and is not stored.
+// conflicts. Fragments are loaded one k = 16 ahead. The first step takes what is left of k by full ones, its rest is zero; what lies beyond m or n
+// is some other row's, and is not stored. The low-rank term is some steps before these, converted by the threads. Results pass through shared
+// memory, where slices are added, to be stored in 16 bytes per lane and whole lines.
 //
 // Lines must be aligned to 16 bytes. Where they are not, pan_gemm_bf16_align first makes a copy whose lines are, with zeros before the elements (of a
 // line along k: nt takes both so, and nn leaves out as many rows of B) or after them: a read and a write of an operand instead of a slow product.
 //
-// FLOPs: 2 m n k (+ 2 m n rank). Bytes per block: 2 (M + N) k read, M N of C written (and read). M x N = 128 x 128: 64 FLOPs per byte from L2.
-// Per k = 16 a warp of 64 x 64 has 32 mma (8 cycles each of a quarter of an SM of sm_80) for 8 ldmatrix.x4 (4 of 128 bytes each).
-// Numerics: products and sums of the tensor core in f32, whose order depends on the shape alone; one rounding at the end.
+// FLOPs: 2 m n k (+ 2 m n rank). Bytes per block: 2 (M + N) k read, M N of C written (and read): with 128 x 128, 64 FLOPs per byte from L2; from
+// global memory, 2 (m + n) k and C, as far as L2 holds A and B. Partial sums: 8 m n bytes for each part. Per k = 16 a warp has 32 mma (each 8
+// cycles of a quarter of a multiprocessor of sm_80) for 8 ldmatrix.x4 (each 4 accesses of 128 bytes, of which a multiprocessor has one per cycle).
+// Numerics: products and sums of the tensor core in f32, whose order depends on the shape and the plan (tile, parts) alone; one rounding at the end.
+// The low-rank term's operands are rounded to bf16.
 //
+// Warps: 8 (128x256, 1 block per multiprocessor), 4 (the others, 2 blocks). The shared memory is that of the results.
+// budget: pan_gemm_bf16_nt_128x256 registers 224 shared 147456
+// budget: pan_gemm_bf16_nt_128x128 registers 224 shared 73728
+// budget: pan_gemm_bf16_nt_64x128 registers 232 shared 73728
+// budget: pan_gemm_bf16_nt_64x64 registers 232 shared 73728
+// budget: pan_gemm_bf16_nn_128x256 registers 224 shared 147456
+// budget: pan_gemm_bf16_nn_128x128 registers 224 shared 73728
+// budget: pan_gemm_bf16_nn_64x128 registers 224 shared 73728
+// budget: pan_gemm_bf16_nn_64x64 registers 224 shared 73728
+// budget: pan_gemm_bf16_tn_128x256 registers 224 shared 147456
+// budget: pan_gemm_bf16_tn_128x128 registers 224 shared 73728
+// budget: pan_gemm_bf16_tn_64x128 registers 224 shared 73728
+// budget: pan_gemm_bf16_tn_64x64 registers 224 shared 73728
+// budget: pan_gemm_bf16_add_f32 registers 40 shared 0
+// budget: pan_gemm_bf16_add_bf16 registers 40 shared 0
+// budget: pan_gemm_bf16_align registers 40 shared 0
 #include "mma.cuh"
 
 namespace gemm_bf16 {
 
 constexpr int GROUP = 8;
-constexpr int WARP = 64;                         // a warp makes 64 x 64
-constexpr int RESULT_LINE = WARP + 8;            // of results in shared memory; + 8: no bank conflicts
-constexpr int RESULT = WARP * RESULT_LINE;       // a warp's
+constexpr int WARP = 64;                    // a warp makes 64 x 64
+constexpr int RESULT_LINE = WARP + 8;       // a row of its results in shared memory; with 8 more there are no bank conflicts
+constexpr int RESULT = WARP * RESULT_LINE;  // floats
 
 template <int M_, int N_, int K_, int SLICES_, int STAGES_> struct Tile {
   static constexpr int M = M_, N = N_, K = K_, SLICES = SLICES_, STAGES = STAGES_;
@@ -37,7 +57,7 @@ template <int M_, int N_, int K_, int SLICES_, int STAGES_> struct Tile {
   static constexpr int STEPS = K / 16 / SLICES;  // of k = 16, per warp and stage
   static constexpr int A_BYTES = M * K * 2, STAGE_BYTES = A_BYTES + N * K * 2;
   static_assert(STEPS % 2 == 0, "two buffers of fragments take turns");
-  static_assert(WARPS * RESULT * 4 <= 160 << 10 && STAGES * STAGE_BYTES <= 160 << 10, "what CudaGemm asks for must hold both");
+  static_assert(STAGES * STAGE_BYTES <= WARPS * RESULT * 4, "the stages must find room where the results will stand");
 };
 
 // ---- one operand -----------------------------------------------------------------------------------------------------
@@ -113,8 +133,7 @@ template <int ROWS, int K, int STEPS, int THREADS, bool ALONG> struct Operand {
   }
 
   // A step made of f32: element (row, r) is bf16(scale x[row * row_stride + r * r_stride]), zero beyond rows and r_count; of as many r
-  // as are needed, to a power of 2.
-  // Lanes run along the stride of 1.
+  // as are needed, to a power of 2. Lanes run along the stride of 1.
   static __device__ __forceinline__ void fill(unsigned char *stage, const float *__restrict__ x, int rows, int r_count, int64_t row_stride, int64_t r_stride, float scale) {
     int depth_log = 4;
     while (1 << depth_log < min(r_count, K)) depth_log++;

@@ -1,6 +1,7 @@
 package dev.panacea.kernels;
 
 import dev.panacea.kernels.cuda.Launch;
+import java.util.Arrays;
 import java.util.Optional;
 
 /** Products of dense matrices on a GPU: gemm_bf16.cu (tensor cores), gemm_f32.cu. */
@@ -12,16 +13,18 @@ final class CudaGemm {
     /** Parts of k start at multiples of this, the deepest step of a tile. */
     private static final int K_STEP = 128;
     private static final int MAX_PARTS = 32;
-    private static final Tile[] TILES = Tile.values();
 
     private final CudaContext cuda;
     private final CudaGemmF32 gemmF32;
     private final int multiprocessors;
+    private final Tile[] tiles;
 
     CudaGemm(CudaContext cuda) {
         this.cuda = cuda;
         gemmF32 = new CudaGemmF32(cuda);
         multiprocessors = cuda.device().multiprocessors();
+        int limit = cuda.device().sharedLimit();
+        tiles = Arrays.stream(Tile.values()).filter(tile -> tile.shared <= limit).toArray(Tile[]::new);
     }
 
     /**
@@ -43,7 +46,7 @@ final class CudaGemm {
         }
     }
 
-    /** What a block makes; the kernels of gemm_bf16.cu. */
+    /** What a block makes; the kernels of gemm_bf16.cu. The largest needs more shared memory than GPUs of compute capability 8.6 and 8.9 have. */
     enum Tile {
         T128X256("128x256", 128, 256, 256, 147456, 4300),
         T128X128("128x128", 128, 128, 128, 73728, 2150),
@@ -55,7 +58,7 @@ final class CudaGemm {
         private final int n;
         private final int threads;
         private final int shared;
-        /** Estimated cycles per {@link #K_STEP} of k on a multiprocessor that has at least two warps for each of its quarters. */
+        /** Estimated cycles per {@link #K_STEP} of k: of the tensor cores of an A100, and more where the L2 cache must feed a small tile. Never timed. */
         private final int cycles;
 
         Tile(String suffix, int m, int n, int threads, int shared, int cycles) {
@@ -113,7 +116,7 @@ final class CudaGemm {
     private Plan plan(int m, int n, int k) {
         Plan best = new Plan(Tile.T64X64, k);
         long least = Long.MAX_VALUE;
-        for (Tile tile : TILES) {
+        for (Tile tile : tiles) {
             for (int parts = 1; parts <= MAX_PARTS && (parts == 1 || parts * 2L * K_STEP <= k); parts++) {
                 int partK = parts == 1 ? k : Math.ceilDiv(Math.ceilDiv(k, parts), K_STEP) * K_STEP;
                 long time = cycles(tile, m, n, k, partK);
@@ -148,7 +151,7 @@ final class CudaGemm {
         int partK = plan.partK() < k ? plan.partK() : k + skip;
         int parts = Math.ceilDiv(k + skip, partK);
         long stride = parts == 1 ? n : Math.ceilDiv(n, 4) * 4L;
-        long partial = parts == 1 ? 0 : cuda.scratch().at("partial sums of a product", parts * m * stride * Float.BYTES);
+        long partial = parts == 1 ? 0 : cuda.scratch().at("partial sums of a product", (long) parts * m * stride * Float.BYTES);
         Launch launch = cuda.launch(tile.kernels[mode.ordinal()]).grid(tile.tiles(m, n), parts).threads(tile.threads).shared(tile.shared)
                 .pointer(left.address()).arg(left.stride()).pointer(right.address()).arg(right.stride()).arg(c).arg(stride).arg(m).arg(n).arg(k + skip).arg(skip)
                 .arg(c.type() == DType.BF16).arg(accumulate);
