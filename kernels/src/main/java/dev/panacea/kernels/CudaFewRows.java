@@ -46,7 +46,7 @@ final class CudaFewRows {
 
     /** One of gemm_few_rows.cu's kernels for up to {@code rows} rows, by the parameters of its template. */
     private record Tile(int rows, int groups, int warpsN, int slots) {
-        private static final Tile[] ALL = {new Tile(8, 1, 1, 4), new Tile(16, 2, 2, 3), new Tile(32, 2, 2, 2), new Tile(64, 2, 2, 3)};
+        private static final Tile[] ALL = {new Tile(8, 1, 1, 3), new Tile(16, 2, 2, 2), new Tile(32, 2, 2, 3), new Tile(64, 2, 2, 2)};
 
         static Tile of(int m) {
             return ALL[m <= 8 ? 0 : m <= 16 ? 1 : m <= 32 ? 2 : 3];
@@ -63,7 +63,7 @@ final class CudaFewRows {
         }
 
         int sharedBytes(int scalePitch) {
-            return slots * (rows * 2 * stage() + weightRows() * (stage() / 2 + 32)) + weightRows() * scalePitch * 4;
+            return slots * (rows * 2 * stage() + weightRows() * (stage() / 2 + 16)) + weightRows() * scalePitch * 4;
         }
     }
 
