@@ -1,2 +1,4 @@
 // panacea.cu: all kernels in one translation unit, which becomes one fat binary: no device linker, and one module to load.
+#include "attention.cu"
+#include "attention_backward.cu"
 #include "copy.cu"
