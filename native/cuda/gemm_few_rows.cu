@@ -2,33 +2,36 @@
 //
 //   y[r, j] = sum over i of x[r, i] W[j, i] (+ scaling * sum over q of s[r, q] factor[j, q]) (+ y[r, j]),   r < m, j < n, i < k
 //
-// Weights as in gemv.cu: element e = j k + i in byte e/2, the even one in the high nibble; W = bf16(level[code] * scale[e >> shift]), one
-// rounding of the f32 product, so the products are those of a dense bf16 copy. k is a multiple of 64, x and the codes aligned to 16 bytes.
+// Weights as in gemv.cu: element e = j k + i in byte e/2, the even one in the high nibble, W = level[code] * scale[e >> shift]. k is a multiple
+// of 64, x and the codes are aligned to 16 bytes.
+//
+// Numerics. The tensor cores multiply bf16(LEVEL_SCALE * level) with x and sum in f32; every block's sum is multiplied by its scale in f32, the
+// whole sum by 1 / LEVEL_SCALE in the end. So the levels are rounded instead of the weights, and LEVEL_SCALE is chosen such that bf16 holds them
+// well: FP4's are exact (2/3 of it is 106/256), and the mean square error of NF4's is a third of that of weights rounded to bf16 (root 0.58;
+// 0.83 without the factor; for normally distributed weights and blocks of 64). Sums over k are in an order that depends on the shape and on
+// the number of multiprocessors; y is rounded once. The low-rank term is f32.
 //
 // Mapping. The tensor cores compute y^T = W x^T: 16 rows of W are the A of an mma.m16n8k16, 8 rows of x the B. A block owns ROWS rows of W
 // and all of x; its warps share out the rows (WARPS_N of them, 16 GROUPS rows each) and, since x is short, k: the warps of one set of rows take
 // 64 consecutive elements of a stage each, and their sums are added at the end, in shared memory. Where there are still too few blocks
 // for the GPU, k is shared out over blocks too; they write f32 sums [part][m][n] and pan_few_rows_sum adds these, in the order of the parts.
 //
-// An mma may take the elements of k in any order as long as A and B agree, so W needs no turning and never stands decoded in memory: lane
-// (g, t) = 4 g + t takes 8 consecutive bytes of a row, elements 16 t to 16 t + 15 of its warp's 64, and decodes four of them for each of four
-// mma, just where the fragments want them. The levels stand one in a lane, twice; a code picks its own by a shuffle. All 16 have one
-// scale, as blocks are at least 32 long. B's fragments are 16 bytes of x for two mma; row r of x keeps its 16-byte chunks in shared memory in
-// the order (c % 2 ^ r % 2, c / 2), so that 8 lanes read 128 consecutive bytes' worth of banks.
-// W and x come by cp.async, SLOTS stages of 512 or 256 elements of k in a ring; the scales of SCALE_ELEMENTS elements of k at a time through
+// An mma may take the elements of k in any order as long as A and B agree, so W needs no turning and never stands decoded in memory: of each
+// 16 bytes (32 elements, never of two blocks) of a row lane (g, t) = 4 g + t takes bytes 4 t to 4 t + 3, which are 8 consecutive elements, four
+// for each of two mma, and looks up each byte in a table of 256 pairs of bf16: the register that the fragment wants. The table stands in
+// shared memory 32 times, once for each bank, so that no two lanes ever meet. B's fragments are 16 bytes of x for two mma; the rows of x in
+// shared memory have their 16-byte chunks in places c ^ 4 (r % 2), so that 8 lanes read all banks.
+// W and x come by cp.async, SLOTS stages of 512 or 256 elements of k in a ring; the scales of scale_elements elements of k at a time through
 // registers, since nested ones are decoded.
 //
-// Bytes: n k / 2 and the scales once; x once for each block (from L2 but for the first), (k / 16) / ROWS times as much as y. FLOPs: 2 m n k,
-// m rounded up to 8, 16, 32 or 64. For 512 bytes of codes a multiprocessor (A100; 39 cycles of its share of memory): 32 shuffles, 4 wavefronts
-// of codes, 8 m / 8 / GROUPS of x, and 8 m / 8 cycles of tensor cores.
+// Bytes: n k / 2 and the scales once; x once for each block (from L2 but for the first). FLOPs: 2 m n k, m rounded up to 8, 16, 32 or 64. A
+// multiprocessor of an A100 gets 512 bytes of codes in 39 cycles from memory. For these: 16 wavefronts of the table, 6 of codes, M / GROUPS of x
+// for reading and 1024 M / ROWS / 8 for storing it, 48 instructions of decoding, and M cycles of tensor cores.
 //
-// Numerics: products of bf16 summed in f32 by the tensor cores, over k by warp and by block in an order that depends on the shape and on the
-// number of multiprocessors; y rounded once. The low-rank term is f32.
-//
-// budget: pan_few_rows_q4_8 registers 80 shared 60000
-// budget: pan_few_rows_q4_16 registers 128 shared 75000
-// budget: pan_few_rows_q4_32 registers 128 shared 75000
-// budget: pan_few_rows_q4_64 registers 168 shared 155000
+// budget: pan_few_rows_q4_8 registers 80 shared 75000
+// budget: pan_few_rows_q4_16 registers 128 shared 78000
+// budget: pan_few_rows_q4_32 registers 160 shared 120000
+// budget: pan_few_rows_q4_64 registers 224 shared 128000
 // budget: pan_few_rows_sum registers 32 shared 0
 #include "common.cuh"
 #include "mma.cuh"
@@ -39,10 +42,18 @@ constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / 32;
 constexpr int SLICE = 64;  // elements of k of a warp in a stage
 constexpr int RANKS = 32;  // of the low-rank term at a time
+constexpr float LEVEL_SCALE = 159.0f / 256.0f;
+constexpr int TABLE_BYTES = 256 * 32 * 4;
+
+// c = a b: the first of a chain of mma_bf16.
+__device__ __forceinline__ void mma_bf16_first(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, %10};"
+      : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.0f));
+}
 
 struct Operands {
   const uint8_t *packed;
-  const float *levels;
   const void *absmax;
   const float *nested_levels;  // in shared memory
   const float *nested_scale;   // null: absmax are f32
@@ -65,6 +76,13 @@ struct Operands {
   }
 };
 
+// The table: for each byte its two levels, the high nibble's first, 32 times. A thread a byte; neighbours begin at different banks.
+__device__ __forceinline__ void fill(char *table, const float *levels) {
+  const uint32_t pair = pack_bf16(LEVEL_SCALE * levels[threadIdx.x / 16], LEVEL_SCALE * levels[threadIdx.x % 16]);
+#pragma unroll
+  for (int i = 0; i < 8; i++) *reinterpret_cast<uint4 *>(table + 128 * threadIdx.x + 16 * ((i + threadIdx.x) % 8)) = make_uint4(pair, pair, pair, pair);
+}
+
 __device__ __forceinline__ void store(void *y, int y_bf16, int accumulate, long long i, float sum) {
   if (y_bf16) {
     bf16 *to = static_cast<bf16 *>(y) + i;
@@ -80,7 +98,7 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
   static constexpr int WARPS_K = WARPS / WARPS_N;
   static constexpr int M = 8 * TILES, WARP_ROWS = 16 * GROUPS, ROWS = WARP_ROWS * WARPS_N, STAGE = SLICE * WARPS_K;
   static constexpr int X_PITCH = 2 * STAGE;        // bytes
-  static constexpr int W_PITCH = STAGE / 2 + 32;   // the surplus spreads 4 rows' 32 bytes over all banks
+  static constexpr int W_PITCH = STAGE / 2 + 16;   // the surplus spreads 8 rows' 16 bytes over all banks
   static constexpr int X_BYTES = M * X_PITCH, SLOT = X_BYTES + ROWS * W_PITCH;
   static constexpr int SUM_PITCH = WARP_ROWS + 4;  // floats; the surplus spreads the 4 columns that a group of lanes holds
 
@@ -90,6 +108,7 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
 
   const Operands &o;
   char *shared;
+  char *table;
   float *scales;  // [ROWS][scale_pitch]
   const long long first_row;
   const int from, to;  // of k
@@ -97,15 +116,16 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
   const bf16 *x;
   const uint8_t *w;
   uint32_t x_place, w_place;  // in shared memory
+  int left;                   // elements of k from the next stage to fetch on
   int first_in_block[2 * GROUPS];
   float sums[GROUPS][TILES][4];
 
-  __device__ __forceinline__ Kernel(const Operands &o, char *shared)
-      : o(o), shared(shared), scales(reinterpret_cast<float *>(shared + SLOTS * SLOT)), first_row(blockIdx.x * (long long)ROWS), from(blockIdx.y * o.part_elements),
-        to(min(from + o.part_elements, o.k)), lane(threadIdx.x % 32), g(lane / 4), t(lane % 4), warp_n(threadIdx.x / 32 % WARPS_N), warp_k(threadIdx.x / 32 / WARPS_N) {
+  __device__ __forceinline__ Kernel(const Operands &o, char *shared, char *table)
+      : o(o), shared(shared), table(table), scales(reinterpret_cast<float *>(shared + SLOTS * SLOT)), first_row(blockIdx.x * (long long)ROWS), from(blockIdx.y * o.part_elements),
+        to(min(from + o.part_elements, o.k)), lane(threadIdx.x % 32), g(lane / 4), t(lane % 4), warp_n(threadIdx.x / 32 % WARPS_N), warp_k(threadIdx.x / 32 / WARPS_N), left(to - from) {
     int row = threadIdx.x / X_CHUNKS, chunk = threadIdx.x % X_CHUNKS;
     x = o.x + (long long)row * o.k + from + 8 * chunk;
-    x_place = shared_address(shared) + row * X_PITCH + 16 * (chunk / 8 * 8 + (chunk % 2 ^ row % 2) * 4 + chunk % 8 / 2);
+    x_place = shared_address(shared) + row * X_PITCH + 16 * (chunk ^ 4 * (row % 2));
     row = threadIdx.x / W_CHUNKS, chunk = threadIdx.x % W_CHUNKS;
     w = o.packed + ((first_row + row) * o.k + from + 32 * chunk) / 2;
     w_place = shared_address(shared) + X_BYTES + row * W_PITCH + 16 * chunk;
@@ -121,17 +141,18 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
     }
   }
 
-  // Asks for a stage; what lies beyond m, n or k is zero.
-  __device__ __forceinline__ void fetch(int stage) const {
-    const int at = stage * STAGE, left = to - from - at;
-    const uint32_t slot = stage % SLOTS * SLOT;
+  // Asks for the next stage; what lies beyond m, n or k is zero.
+  __device__ __forceinline__ void fetch(int slot) {
     const bool x_inside = 8 * (int)(threadIdx.x % X_CHUNKS) < left, w_inside = 32 * (int)(threadIdx.x % W_CHUNKS) < left;
 #pragma unroll
     for (int i = 0; i < M / X_STEP; i++)
-      cp_async(x_place + slot + i * (X_STEP * X_PITCH), x + at + i * (X_STEP * (long long)o.k), x_inside && (int)threadIdx.x / X_CHUNKS + i * X_STEP < o.m ? 16 : 0);
+      cp_async(x_place + slot * SLOT + i * (X_STEP * X_PITCH), x + i * (X_STEP * (long long)o.k), x_inside && (int)threadIdx.x / X_CHUNKS + i * X_STEP < o.m ? 16 : 0);
 #pragma unroll
     for (int i = 0; i < ROWS / W_STEP; i++)
-      cp_async(w_place + slot + i * (W_STEP * W_PITCH), w + at / 2 + i * (W_STEP * (long long)o.k / 2), w_inside && first_row + threadIdx.x / W_CHUNKS + i * W_STEP < o.n ? 16 : 0);
+      cp_async(w_place + slot * SLOT + i * (W_STEP * W_PITCH), w + i * (W_STEP * (long long)o.k / 2), w_inside && first_row + threadIdx.x / W_CHUNKS + i * W_STEP < o.n ? 16 : 0);
+    x += STAGE;
+    w += STAGE / 2;
+    left -= STAGE;
   }
 
   // The scales of every row from element `at` of k on, for scale_elements elements; a warp a row, so that the sectors of a row are read once.
@@ -148,67 +169,85 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
     }
   }
 
-  // The warp's 64 elements of k of a stage. scales_at: where the scales in shared memory begin.
-  __device__ __forceinline__ void multiply(int stage, int scales_at, float level) {
-    const int at = from + stage * STAGE + warp_k * SLICE;
+  // The warp's 64 elements of k of a stage, which begins at element `at`. scales_at: where the scales in shared memory begin. HALVES: blocks of 32.
+  template <bool HALVES> __device__ __forceinline__ void multiply(int slot, int at, int scales_at) {
+    constexpr int SCALES = HALVES ? 2 : 1;
+    at += warp_k * SLICE;
     if (at >= to) return;
-    const char *slot = shared + stage % SLOTS * SLOT;
-    uint2 codes[2 * GROUPS];
-    float scale[2 * GROUPS];
+    const char *stage = shared + slot * SLOT;
+    uint32_t a[4][GROUPS][4];  // of four mma
+    float scale[SCALES][2 * GROUPS];
 #pragma unroll
     for (int i = 0; i < 2 * GROUPS; i++) {
-      int row = warp_n * WARP_ROWS + 8 * i + g;
-      codes[i] = *reinterpret_cast<const uint2 *>(slot + X_BYTES + row * W_PITCH + warp_k * (SLICE / 2) + 8 * t);
-      int place = first_in_block[i] - from;  // such that (place + element of k) / block length counts the row's blocks
-      scale[i] = scales[row * o.scale_pitch + ((place + at + 16 * t) >> o.shift) - ((place + scales_at) >> o.shift)];
-    }
-    const char *xs = slot + g * X_PITCH + warp_k * (2 * SLICE) + 16 * t;
+      const int row = warp_n * WARP_ROWS + 8 * i + g;
+      const int place = first_in_block[i] - from;  // such that (place + element of k) / block length counts the row's blocks
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-      uint32_t a[2][GROUPS][4];  // of two mma
+      for (int j = 0; j < SCALES; j++) scale[j][i] = scales[row * o.scale_pitch + ((place + at + 32 * j) >> o.shift) - ((place + scales_at) >> o.shift)];
 #pragma unroll
-      for (int i = 0; i < 2 * GROUPS; i++) {
-        uint32_t word = half == 0 ? codes[i].x : codes[i].y;
+      for (int half = 0; half < 2; half++) {
+        uint32_t codes = *reinterpret_cast<const uint32_t *>(stage + X_BYTES + row * W_PITCH + warp_k * (SLICE / 2) + 16 * half + 4 * t);
 #pragma unroll
         for (int byte = 0; byte < 4; byte++) {
-          float even = __shfl_sync(~0u, level, word >> (8 * byte + 4)), odd = __shfl_sync(~0u, level, word >> 8 * byte);
-          a[byte / 2][i / 2][i % 2 + byte % 2 * 2] = pack_bf16(even * scale[i], odd * scale[i]);
+          uint32_t entry = (byte == 0 ? codes << 7 : codes >> (8 * byte - 7)) & 0xFF << 7 | lane << 2;
+          a[2 * half + byte / 2][i / 2][i % 2 + byte % 2 * 2] = *reinterpret_cast<const uint32_t *>(table + entry);
         }
       }
+    }
+    const char *xs = stage + g * X_PITCH + warp_k * (2 * SLICE) + 16 * t;
 #pragma unroll
-      for (int tile = 0; tile < TILES; tile++) {
-        uint4 b = *reinterpret_cast<const uint4 *>(xs + tile * 8 * X_PITCH + 64 * (half ^ g % 2));
+    for (int tile = 0; tile < TILES; tile++) {
+      const uint4 low = *reinterpret_cast<const uint4 *>(xs + tile * 8 * X_PITCH + 64 * (g % 2)), high = *reinterpret_cast<const uint4 *>(xs + tile * 8 * X_PITCH + 64 * (1 - g % 2));
 #pragma unroll
-        for (int group = 0; group < GROUPS; group++) {
-          mma_bf16(sums[group][tile], a[0][group], b.x, b.y);
-          mma_bf16(sums[group][tile], a[1][group], b.z, b.w);
+      for (int group = 0; group < GROUPS; group++) {
+        float(&sum)[4] = sums[group][tile];
+        float part[4];
+        mma_bf16_first(part, a[0][group], low.x, low.y);
+        mma_bf16(part, a[1][group], low.z, low.w);
+        if constexpr (HALVES) {
+#pragma unroll
+          for (int i = 0; i < 4; i++) sum[i] = fmaf(scale[0][2 * group + i / 2], part[i], sum[i]);
+          mma_bf16_first(part, a[2][group], high.x, high.y);
+        } else {
+          mma_bf16(part, a[2][group], high.x, high.y);
         }
+        mma_bf16(part, a[3][group], high.z, high.w);
+#pragma unroll
+        for (int i = 0; i < 4; i++) sum[i] = fmaf(scale[SCALES - 1][2 * group + i / 2], part[i], sum[i]);
       }
     }
   }
 
-  __device__ __forceinline__ void run() {
+  // nested: room for nested_levels, which stand in global memory.
+  __device__ __forceinline__ void run(const float *levels, float *nested, const float *nested_levels) {
     const int stages = (to - from + STAGE - 1) / STAGE;
 #pragma unroll
     for (int stage = 0; stage < SLOTS - 1; stage++) {
       if (stage < stages) fetch(stage);
       cp_async_commit();
     }
-    const float level = o.levels[lane % 16];
+    fill(table, levels);
+    if (o.nested_scale != nullptr) {
+      nested[threadIdx.x] = nested_levels[threadIdx.x];
+      __syncthreads();
+    }
     int scales_at = from;
-    if (o.nested_scale != nullptr) __syncthreads();
     fetch_scales(from);
-    for (int stage = 0; stage < stages; stage++) {
+    for (int stage = 0, at = from, slot = 0; stage < stages; stage++, at += STAGE) {
       cp_async_wait<SLOTS - 2>();
       __syncthreads();  // the stage is there, and all are done with the one before
-      if (stage + SLOTS - 1 < stages) fetch(stage + SLOTS - 1);
+      if (stage + SLOTS - 1 < stages) fetch(slot == 0 ? SLOTS - 1 : slot - 1);
       cp_async_commit();
-      if (from + stage * STAGE == scales_at + o.scale_elements) {
-        scales_at += o.scale_elements;
-        fetch_scales(scales_at);
+      if (at == scales_at + o.scale_elements) {
+        scales_at = at;
+        fetch_scales(at);
         __syncthreads();
       }
-      multiply(stage, scales_at, level);
+      if (o.shift == 5) {
+        multiply<true>(slot, at, scales_at);
+      } else {
+        multiply<false>(slot, at, scales_at);
+      }
+      slot = slot + 1 == SLOTS ? 0 : slot + 1;
     }
     cp_async_wait<0>();
     __syncthreads();
@@ -239,6 +278,7 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
 #pragma unroll
         for (int w = 0; w < WARPS_K; w++) results[i] += all[((w * WARPS_N + row / WARP_ROWS) * M + r) * SUM_PITCH + row % WARP_ROWS];
       }
+      results[i] *= 1.0f / LEVEL_SCALE;
     }
     if (blockIdx.y == 0) add_low_rank(results, row, first_m, STEP);
     if (first_row + row >= o.n) return;
@@ -290,17 +330,17 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
            int k, int m, const bf16 *x, void *y, int y_bf16, int accumulate, const float *s, const float *factor, long long factor_row, long long factor_col,     \
            int rank, float scaling, float *parts, int part_elements, int scale_elements, int scale_pitch) {                                                      \
     extern __shared__ float4 shared[];                                                                                                                            \
-    __shared__ float table[256];                                                                                                                                  \
-    if (nested_scale != nullptr) table[threadIdx.x] = nested_levels[threadIdx.x];                                                                                 \
-    few_rows::Operands o = {packed,     levels, absmax, table,         nested_scale, offset, shift, n,       k,    m,       x,     y,             y_bf16,         \
+    __shared__ float nested[256];                                                                                                                                 \
+    __shared__ __align__(16) char table[few_rows::TABLE_BYTES];                                                                                                   \
+    few_rows::Operands o = {packed,     absmax, nested,        nested_scale, offset, shift, n,       k,    m,       x,     y,             y_bf16,         \
                             accumulate, s,      factor, factor_row,    factor_col,   rank,   scaling, parts, part_elements, scale_elements, scale_pitch};   \
-    few_rows::Kernel<__VA_ARGS__>(o, reinterpret_cast<char *>(shared)).run();                                                                                     \
+    few_rows::Kernel<__VA_ARGS__>(o, reinterpret_cast<char *>(shared), table).run(levels, nested, nested_levels);                                                                                     \
   }
 // TILES, GROUPS, WARPS_N, SLOTS: also in CudaFewRows.
-FEW_ROWS_KERNEL(pan_few_rows_q4_8, 3, 1, 1, 1, 4)
-FEW_ROWS_KERNEL(pan_few_rows_q4_16, 2, 2, 2, 2, 3)
-FEW_ROWS_KERNEL(pan_few_rows_q4_32, 2, 4, 2, 2, 2)
-FEW_ROWS_KERNEL(pan_few_rows_q4_64, 1, 8, 2, 2, 3)
+FEW_ROWS_KERNEL(pan_few_rows_q4_8, 2, 1, 1, 1, 3)
+FEW_ROWS_KERNEL(pan_few_rows_q4_16, 2, 2, 2, 2, 2)
+FEW_ROWS_KERNEL(pan_few_rows_q4_32, 1, 4, 2, 2, 3)
+FEW_ROWS_KERNEL(pan_few_rows_q4_64, 1, 8, 2, 2, 2)
 #undef FEW_ROWS_KERNEL
 
 // y = the sum of the parts (+ y), `count` elements each.

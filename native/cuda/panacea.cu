@@ -1,5 +1,7 @@
 // panacea.cu: all kernels in one translation unit, which becomes one fat binary: no device linker, and one module to load.
 #include "adamw.cu"
+#include "attention.cu"
+#include "attention_backward.cu"
 #include "attention_generic.cu"
 #include "copy.cu"
 #include "dequantize.cu"

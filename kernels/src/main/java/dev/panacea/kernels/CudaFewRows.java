@@ -5,7 +5,7 @@ import java.util.Optional;
 
 /**
  * Products of few rows with weights that are decoded on the way: gemv.cu (to 8 rows), gemm_few_rows.cu (4-bit codes and BF16 rows on the tensor
- * cores, from 3 rows to 64).
+ * cores, from 3 rows to 64), gemv_blocks.cu (ggml's blocks, to 8 rows).
  */
 final class CudaFewRows {
     private static final int GEMV_ROWS = 8;
@@ -20,10 +20,12 @@ final class CudaFewRows {
 
     private final CudaContext cuda;
     private final int multiprocessors;
+    private final CudaBlockGemv blockGemv;
 
     CudaFewRows(CudaContext cuda) {
         this.cuda = cuda;
         multiprocessors = cuda.device().multiprocessors();
+        blockGemv = new CudaBlockGemv(cuda);
     }
 
     /** One of gemv.cu's kernels for up to {@code rows} rows: its blocks of {@code threads}, {@code resident} of them on a multiprocessor, and their shared memory for x. */
@@ -44,7 +46,7 @@ final class CudaFewRows {
 
     /** One of gemm_few_rows.cu's kernels for up to {@code rows} rows, by the parameters of its template. */
     private record Tile(int rows, int groups, int warpsN, int slots) {
-        private static final Tile[] ALL = {new Tile(8, 1, 1, 4), new Tile(16, 2, 2, 3), new Tile(32, 2, 2, 2), new Tile(64, 2, 2, 3)};
+        private static final Tile[] ALL = {new Tile(8, 1, 1, 3), new Tile(16, 2, 2, 2), new Tile(32, 2, 2, 3), new Tile(64, 2, 2, 2)};
 
         static Tile of(int m) {
             return ALL[m <= 8 ? 0 : m <= 16 ? 1 : m <= 32 ? 2 : 3];
@@ -61,13 +63,13 @@ final class CudaFewRows {
         }
 
         int sharedBytes(int scalePitch) {
-            return slots * (rows * 2 * stage() + weightRows() * (stage() / 2 + 32)) + weightRows() * scalePitch * 4;
+            return slots * (rows * 2 * stage() + weightRows() * (stage() / 2 + 16)) + weightRows() * scalePitch * 4;
         }
     }
 
     /**
      * y[m, N] = x[m, K] W^T (+ low rank) (+ y), where that is faster than a dense copy of the weight; false, with nothing done, where it is not.
-     * Served are: 1 to 8 rows of F32 or BF16 with dense weights and 4-bit codes; to 64 rows of BF16 with 4-bit codes, if K is a multiple of
+     * Served are: 1 to 8 rows of F32 or BF16 with dense weights, 4-bit codes and ggml's blocks; to 64 rows of BF16 with 4-bit codes, if K is a multiple of
      * 64, and x and the codes are aligned to 16 bytes.
      */
     boolean linear(Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
@@ -75,7 +77,7 @@ final class CudaFewRows {
             return false;
         }
         return switch (w) {
-            case BlockWeight blocks -> false;
+            case BlockWeight blocks -> m <= GEMV_ROWS && blockGemv.linear(blocks, x, m, y, accumulate, lowRank);
             case DenseWeight dense -> {
                 if (m <= GEMV_ROWS) {
                     gemv(dense, x, m, y, accumulate, lowRank);
