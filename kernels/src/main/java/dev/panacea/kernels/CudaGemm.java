@@ -4,7 +4,7 @@ import dev.panacea.kernels.cuda.Launch;
 import java.util.Arrays;
 import java.util.Optional;
 
-/** Products of dense matrices on a GPU: gemm_bf16.cu (tensor cores), gemm_f32.cu. */
+/** Products of dense matrices on a GPU: gemm_bf16.cu (tensor cores), gemm_f32.cu, or cuBLASLt. */
 final class CudaGemm {
     /** The kernels count 8 elements within a tile of 256 rows in 31 bits. */
     private static final int LONGEST_ROW = 1 << 26;
@@ -16,8 +16,10 @@ final class CudaGemm {
 
     private final CudaContext cuda;
     private final CudaGemmF32 gemmF32;
+    private final CudaBlasGemm blasGemm;
     private final int multiprocessors;
     private final Tile[] tiles;
+    private final long zeros;
 
     CudaGemm(CudaContext cuda) {
         this.cuda = cuda;
@@ -25,6 +27,9 @@ final class CudaGemm {
         multiprocessors = cuda.device().multiprocessors();
         int limit = cuda.device().sharedLimit();
         tiles = Arrays.stream(Tile.values()).filter(tile -> tile.shared <= limit).toArray(Tile[]::new);
+        zeros = cuda.allocator().allocate(2 * ALIGNMENT);
+        cuda.device().clear(zeros, 2 * ALIGNMENT);
+        blasGemm = new CudaBlasGemm(cuda, this);
     }
 
     /**
@@ -89,7 +94,7 @@ final class CudaGemm {
             gemmF32.nt(a, b, m, n, k, c, accumulate, lowRank);
             return;
         }
-        run(plan(m, n, k), Mode.NT, a, b, m, n, k, c, accumulate, lowRank);
+        multiply(Mode.NT, a, b, m, n, k, c, accumulate, lowRank);
     }
 
     /** c[m, n] = a[m, k] b[k, n] (+ low rank) (+ c); types as in {@link #nt}. */
@@ -98,7 +103,7 @@ final class CudaGemm {
             gemmF32.nn(a, b, m, n, k, c, accumulate, lowRank);
             return;
         }
-        run(plan(m, n, k), Mode.NN, a, b, m, n, k, c, accumulate, lowRank);
+        multiply(Mode.NN, a, b, m, n, k, c, accumulate, lowRank);
     }
 
     /** c[m, n] += a[k, m]^T b[k, n]; c F32, a and b as in {@link #nt}. In an order that depends on the shape and the GPU alone. */
@@ -107,7 +112,26 @@ final class CudaGemm {
             gemmF32.tn(a, b, m, n, k, c);
             return;
         }
-        run(plan(m, n, k), Mode.TN, a, b, m, n, k, c, true, Optional.empty());
+        multiply(Mode.TN, a, b, m, n, k, c, true, Optional.empty());
+    }
+
+    private void multiply(Mode mode, DeviceBuffer a, DeviceBuffer b, int m, int n, int k, DeviceBuffer c, boolean accumulate, Optional<LowRank> lowRank) {
+        if (blasGemm.multiply(mode, a, b, m, n, k, c, accumulate)) {
+            lowRank.ifPresent(low -> addLowRank(low, m, n, c));
+        } else {
+            own(mode, a, b, m, n, k, c, accumulate, lowRank);
+        }
+    }
+
+    /** The product by our own kernels; BF16 operands. */
+    void own(Mode mode, DeviceBuffer a, DeviceBuffer b, int m, int n, int k, DeviceBuffer c, boolean accumulate, Optional<LowRank> lowRank) {
+        run(plan(m, n, k), mode, a, b, m, n, k, c, accumulate, lowRank);
+    }
+
+    /** c[m, n] += the low-rank term alone: beside a product of zeros, which all rows share. */
+    void addLowRank(LowRank lowRank, int m, int n, DeviceBuffer c) {
+        Operand zeros = new Operand(this.zeros, 0);
+        launch(new Plan(plan(m, n, ALIGNMENT).tile(), ALIGNMENT), Mode.NT, zeros, zeros, m, n, ALIGNMENT, 0, c, true, Optional.of(lowRank));
     }
 
     // ---- which kernel ------------------------------------------------------------------------------------------------
@@ -147,13 +171,18 @@ final class CudaGemm {
         int skip = mode == Mode.TN ? 0 : Math.floorMod(-k, ALIGNMENT);
         Operand left = mode == Mode.TN ? aligned("left", a, k, m, 0) : aligned("left", a, m, k, skip);
         Operand right = mode == Mode.NT ? aligned("right", b, n, k, skip) : aligned("right", b, k, n, 0);
+        launch(plan, mode, left, right, m, n, k + skip, skip, c, accumulate, lowRank);
+    }
+
+    /** @param k with the {@code skip} zeros in front */
+    private void launch(Plan plan, Mode mode, Operand left, Operand right, int m, int n, int k, int skip, DeviceBuffer c, boolean accumulate, Optional<LowRank> lowRank) {
         Tile tile = plan.tile();
-        int partK = plan.partK() < k ? plan.partK() : k + skip;
-        int parts = Math.ceilDiv(k + skip, partK);
+        int partK = plan.partK() < k - skip ? plan.partK() : k;
+        int parts = Math.ceilDiv(k, partK);
         long stride = parts == 1 ? n : Math.ceilDiv(n, 4) * 4L;
         long partial = parts == 1 ? 0 : cuda.scratch().at("partial sums of a product", (long) parts * m * stride * Float.BYTES);
         Launch launch = cuda.launch(tile.kernels[mode.ordinal()]).grid(tile.tiles(m, n), parts).threads(tile.threads).shared(tile.shared)
-                .pointer(left.address()).arg(left.stride()).pointer(right.address()).arg(right.stride()).arg(c).arg(stride).arg(m).arg(n).arg(k + skip).arg(skip)
+                .pointer(left.address()).arg(left.stride()).pointer(right.address()).arg(right.stride()).arg(c).arg(stride).arg(m).arg(n).arg(k).arg(skip)
                 .arg(c.type() == DType.BF16).arg(accumulate);
         if (lowRank.isPresent()) {
             LowRank low = lowRank.get();
