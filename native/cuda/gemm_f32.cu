@@ -120,8 +120,10 @@ template <int ROWS, bool ALONG, bool WIDE> struct Loader {
 // Up to STEPS steps of a factor of the low-rank term, to where a Loader would put them.
 template <int ROWS, bool ALONG>
 __device__ __forceinline__ void fill(float *shared, const float *x, long long row_stride, long long step_stride, int first_row, int rows, int first_step, int end, float factor) {
-#pragma unroll 1
-  for (int i = thread_again(); i < ROWS * STEPS; i += THREADS) {
+  int thread = thread_again();
+#pragma unroll
+  for (int l = 0; l < ROWS * STEPS / THREADS; l++) {
+    int i = thread + l * THREADS;
     int row = step_stride == 1 ? i / STEPS : i % ROWS;
     int step = step_stride == 1 ? i % STEPS : i / ROWS;
     bool there = first_row + row < rows && first_step + step < end;
