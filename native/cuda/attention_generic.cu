@@ -21,8 +21,33 @@
 //
 // Tiles (D = head_dim rounded up to 64, 128 or 256): forward ROWS x KEYS 64 x 64, 64 x 32, 32 x 32, and 8 x 32 for few queries; backward 32 x 64, 32 x 32,
 // 32 x 16. The names end in D, and _few.
-// BUDGET
+//
+// budget: pan_attention_generic_f32_64 registers 176 shared 69632
+// budget: pan_attention_generic_f32_64_few registers 80 shared 20736
+// budget: pan_attention_generic_dq_f32_64 registers 176 shared 60928
+// budget: pan_attention_generic_dkv_f32_64 registers 176 shared 69632
+// budget: pan_attention_generic_f32_128 registers 192 shared 76800
+// budget: pan_attention_generic_f32_128_few registers 80 shared 39168
+// budget: pan_attention_generic_dq_f32_128 registers 176 shared 72192
+// budget: pan_attention_generic_dkv_f32_128 registers 176 shared 76800
+// budget: pan_attention_generic_f32_256 registers 176 shared 104448
+// budget: pan_attention_generic_f32_256_few registers 104 shared 76032
+// budget: pan_attention_generic_dq_f32_256 registers 176 shared 102400
+// budget: pan_attention_generic_dkv_f32_256 registers 160 shared 104960
+// budget: pan_attention_generic_bf16_64 registers 176 shared 69632
+// budget: pan_attention_generic_bf16_64_few registers 80 shared 20736
+// budget: pan_attention_generic_dq_bf16_64 registers 176 shared 60928
+// budget: pan_attention_generic_dkv_bf16_64 registers 176 shared 69632
+// budget: pan_attention_generic_bf16_128 registers 192 shared 76800
+// budget: pan_attention_generic_bf16_128_few registers 80 shared 39168
+// budget: pan_attention_generic_dq_bf16_128 registers 176 shared 72192
+// budget: pan_attention_generic_dkv_bf16_128 registers 176 shared 76800
+// budget: pan_attention_generic_bf16_256 registers 176 shared 104448
+// budget: pan_attention_generic_bf16_256_few registers 104 shared 76032
+// budget: pan_attention_generic_dq_bf16_256 registers 176 shared 102400
+// budget: pan_attention_generic_dkv_bf16_256 registers 160 shared 104960
 #include "common.cuh"
+#include "fast.cuh"
 
 namespace attention_generic {
 
@@ -278,14 +303,14 @@ __device__ __forceinline__ void forward(const T *__restrict__ q, const T *__rest
         most = fmaxf(most, scores[i][j]);
       }
       most = half_max(most);  // of at least one visible key: every query sees key 0
-      const float shrink = exp2f(largest[i] - most);
+      const float shrink = fast_exp2(largest[i] - most);
       largest[i] = most;
       denominator[i] *= shrink;
 #pragma unroll
       for (int c = 0; c < D / 16; c++) sums[i][c] *= shrink;
 #pragma unroll
       for (int j = 0; j < TN; j++) {
-        const float weight = exp2f(scores[i][j] - most);
+        const float weight = fast_exp2(scores[i][j] - most);
         denominator[i] += weight;
         weights[(ty * TM + i) * (KEYS + PAD) + tx + 16 * j] = weight;
       }
@@ -363,7 +388,7 @@ __device__ __forceinline__ void backward_queries(const T *__restrict__ q, const 
     for (int i = 0; i < TM; i++)
 #pragma unroll
       for (int j = 0; j < TN; j++) {
-        const float weight = from + tx + 16 * j < visible[i] ? exp2f(scores[i][j] * scale - log_sum[i]) : 0.0f;
+        const float weight = from + tx + 16 * j < visible[i] ? fast_exp2(scores[i][j] * scale - log_sum[i]) : 0.0f;
         weights[(ty * TM + i) * (KEYS + PAD) + tx + 16 * j] = weight * (products[i][j] - row_sum[i]);
       }
     __syncwarp();
@@ -420,7 +445,7 @@ __device__ __forceinline__ void backward_keys(const T *__restrict__ q, const T *
       const int visible = there ? s.keys - s.queries + row / group + 1 : 0;
 #pragma unroll
       for (int j = 0; j < TN; j++) {
-        const float weight = first + tx + 16 * j < visible ? exp2f(scores[i][j] * scale - log_sum) : 0.0f;
+        const float weight = first + tx + 16 * j < visible ? fast_exp2(scores[i][j] * scale - log_sum) : 0.0f;
         weights[(ty * TM + i) * (KEYS + PAD) + tx + 16 * j] = weight;
         weight_grads[(ty * TM + i) * (KEYS + PAD) + tx + 16 * j] = weight * (products[i][j] - row_sum);
       }

@@ -49,6 +49,18 @@ struct Absmax {
 // The bit from which on the code of element i stands in a little-endian word of codes.
 __device__ __forceinline__ constexpr int code_bit(int i) { return i / 2 * 8 + (i % 2 == 0 ? 4 : 0); }
 
+// The word that COUNT codes fill.
+template <int COUNT> struct CodesOf;
+template <> struct CodesOf<4> {
+  using Type = uint16_t;
+};
+template <> struct CodesOf<8> {
+  using Type = uint32_t;
+};
+
+// The code of one element.
+__device__ __forceinline__ int code_of(const uint8_t *packed, long long e) { return packed[e / 2] >> code_bit(static_cast<int>(e % 2)) & 15; }
+
 // The level of the code in the lower four bits; all lanes together, level being levels[lane & 15], so that the fifth bit does not matter.
 __device__ __forceinline__ float look_up(float level, uint32_t code) { return __shfl_sync(0xFFFFFFFFu, level, code); }
 
@@ -64,35 +76,36 @@ __host__ __device__ constexpr bool has_minimum(Format f) { return f == Q4_1 || f
 // What codes4() adds to the codes.
 __host__ __device__ constexpr int code_offset(Format f) { return f == Q4_0 ? 8 : f == Q5_0 ? 16 : f == Q8_0 ? 128 : f == Q6_K ? 32 : 0; }
 
-// Four bytes at an even address.
-__device__ __forceinline__ uint32_t four_bytes(const uint8_t *p) {
+// Four bytes at an even address, or at a multiple of 4 if WORDS.
+template <bool WORDS> __device__ __forceinline__ uint32_t four_bytes(const uint8_t *p) {
+  if constexpr (WORDS) return *reinterpret_cast<const uint32_t *>(p);
   const uint16_t *halves = reinterpret_cast<const uint16_t *>(p);
   return halves[0] | static_cast<uint32_t>(halves[1]) << 16;
 }
 __device__ __forceinline__ float half_at(const uint8_t *p) { return __half2float(__ushort_as_half(*reinterpret_cast<const uint16_t *>(p))); }
 
-// The codes of elements e to e + 3 of a block at an even address, e a multiple of 4, as bytes without sign.
-template <Format F> __device__ __forceinline__ uint32_t codes4(const uint8_t *block, int e) {
+// The codes of elements e to e + 3 of a block at an even address (if WORDS: a multiple of 4), e a multiple of 4, as bytes without sign.
+template <Format F, bool WORDS = false> __device__ __forceinline__ uint32_t codes4(const uint8_t *block, int e) {
   constexpr uint32_t LOW = 0x0F0F0F0Fu;
   if constexpr (F == Q4_0 || F == Q4_1) {
-    return four_bytes(block + (F == Q4_0 ? 2 : 4) + e % 16) >> e / 16 * 4 & LOW;
+    return four_bytes<WORDS>(block + (F == Q4_0 ? 2 : 4) + e % 16) >> e / 16 * 4 & LOW;
   } else if constexpr (F == Q5_0 || F == Q5_1) {
     constexpr int BITS = F == Q5_0 ? 2 : 4;
-    uint32_t low = four_bytes(block + BITS + 4 + e % 16) >> e / 16 * 4 & LOW;
+    uint32_t low = four_bytes<WORDS>(block + BITS + 4 + e % 16) >> e / 16 * 4 & LOW;
     // Four bits, from e % 8 on of one byte, each to bit 4 of a byte: the shifted copies of the product do not meet.
     uint32_t bits = block[BITS + e / 8] >> e % 8 & 15;
     return low | (bits * (1u << 4 | 1u << 11 | 1u << 18 | 1u << 25) & 0x10101010u);
   } else if constexpr (F == Q8_0) {
-    return four_bytes(block + 2 + e) ^ 0x80808080u;
+    return four_bytes<WORDS>(block + 2 + e) ^ 0x80808080u;
   } else if constexpr (F == Q4_K) {
-    return four_bytes(block + 16 + e / 64 * 32 + e % 32) >> e / 32 % 2 * 4 & LOW;
+    return four_bytes<WORDS>(block + 16 + e / 64 * 32 + e % 32) >> e / 32 % 2 * 4 & LOW;
   } else if constexpr (F == Q5_K) {
-    uint32_t high = four_bytes(block + 16 + e % 32) >> e / 32 & 0x01010101u;
-    return (four_bytes(block + 48 + e / 64 * 32 + e % 32) >> e / 32 % 2 * 4 & LOW) | high << 4;
+    uint32_t high = four_bytes<WORDS>(block + 16 + e % 32) >> e / 32 & 0x01010101u;
+    return (four_bytes<WORDS>(block + 48 + e / 64 * 32 + e % 32) >> e / 32 % 2 * 4 & LOW) | high << 4;
   } else {
     int half = e / 128, quarter = e / 32 % 4;
-    uint32_t low = four_bytes(block + 64 * half + quarter % 2 * 32 + e % 32) >> quarter / 2 * 4 & LOW;
-    uint32_t high = four_bytes(block + 128 + 32 * half + e % 32) >> 2 * quarter & 0x03030303u;
+    uint32_t low = four_bytes<WORDS>(block + 64 * half + quarter % 2 * 32 + e % 32) >> quarter / 2 * 4 & LOW;
+    uint32_t high = four_bytes<WORDS>(block + 128 + 32 * half + e % 32) >> 2 * quarter & 0x03030303u;
     return low | high << 4;
   }
 }
@@ -101,6 +114,8 @@ template <Format F> __device__ __forceinline__ uint32_t codes4(const uint8_t *bl
 template <Format F> __device__ __forceinline__ float code_value(uint32_t codes, int i) {
   return __uint_as_float(__byte_perm(codes, 0x4B000000u, 0x7440 + i)) - (8388608.0f + code_offset(F));
 }
+// The f32 of an integer below 2^23.
+__device__ __forceinline__ float small_value(uint32_t x) { return __uint_as_float(0x4B000000u | x) - 8388608.0f; }
 
 // value = code * scale + minimum (where the format has one).
 struct Scale {
@@ -121,9 +136,9 @@ template <Format F> __device__ __forceinline__ Scale scale_at(const uint8_t *blo
       scale = (both & 15) | low >> 6 << 4;
       minimum = both >> 4 | high >> 6 << 4;
     }
-    return {__fmul_rn(half_at(block), static_cast<float>(scale)), -__fmul_rn(half_at(block + 2), static_cast<float>(minimum))};
+    return {__fmul_rn(half_at(block), small_value(scale)), -__fmul_rn(half_at(block + 2), small_value(minimum))};
   } else if constexpr (F == Q6_K) {
-    return {__fmul_rn(half_at(block + 208), static_cast<float>(static_cast<int8_t>(block[192 + e / 16]))), 0.0f};
+    return {__fmul_rn(half_at(block + 208), small_value(block[192 + e / 16] ^ 0x80u) - 128.0f), 0.0f};
   } else {
     return {half_at(block), has_minimum(F) ? half_at(block + 2) : 0.0f};
   }
@@ -166,25 +181,29 @@ template <typename T> constexpr int PER_16 = 16 / sizeof(T);
 
 __device__ __forceinline__ bool aligned(const void *p, unsigned bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
 
-// y[0 .. COUNT) = v, each rounded once, in one store; y is aligned to all of them.
-template <typename T, int COUNT> __device__ __forceinline__ void store_whole(T *y, const float (&v)[COUNT]) {
-  struct alignas(COUNT * sizeof(T)) Pack {
-    T at[COUNT];
-  } pack;
-#pragma unroll
-  for (int i = 0; i < COUNT; i++) pack.at[i] = from_f32<T>(v[i]);
-  *reinterpret_cast<Pack *>(y) = pack;
+// 16 and 8 bytes at once, which the compiler else may take apart.
+__device__ __forceinline__ void store_pieces(void *y, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(y)), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
 }
-// The first `count` of them; in one store if all are wanted and y is aligned.
-template <typename T, int COUNT> __device__ __forceinline__ void store(T *y, const float (&v)[COUNT], long long count, bool aligned) {
-  if (aligned && count >= COUNT) {
-    store_whole(y, v);
-  } else {
+__device__ __forceinline__ void store_pieces(void *y, uint32_t a, uint32_t b) {
+  asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(y)), "r"(a), "r"(b) : "memory");
+}
+
+// y[0 .. COUNT) = v, each rounded once, in one store; y is aligned to all of them.
+template <int COUNT> __device__ __forceinline__ void store_whole(float *y, const float (&v)[COUNT]) {
+  static_assert(COUNT == 4);
+  store_pieces(y, __float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3]));
+}
+template <int COUNT> __device__ __forceinline__ void store_whole(bf16 *y, const float (&v)[COUNT]) {
+  static_assert(COUNT == 4 || COUNT == 8);
+  uint32_t pairs[COUNT / 2];
 #pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-      if (i < count) y[i] = from_f32<T>(v[i]);
-    }
+  for (int i = 0; i < COUNT; i += 2) {
+    __nv_bfloat162 pair = __floats2bfloat162_rn(v[i], v[i + 1]);
+    pairs[i / 2] = *reinterpret_cast<uint32_t *>(&pair);
   }
+  if constexpr (COUNT == 8) store_pieces(y, pairs[0], pairs[1], pairs[2], pairs[3]);
+  else store_pieces(y, pairs[0], pairs[1]);
 }
 
 }  // namespace weight
