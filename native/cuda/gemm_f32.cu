@@ -1,17 +1,17 @@
 // gemm_f32.cu: products of dense f32 matrices in single precision, without tensor cores (TF32 would lose 13 bits): what f32 training and the
 // comparison with other frameworks run on.
 //
-//   nt: C[m, n] = A[m, k] B[n, k]^T      nn: C[m, n] = A[m, k] B[k, n]      tn: C[m, n] += alpha A[k, m]^T B[k, n]
+//   nt: C[m, n] (+)= A[m, k] B[n, k]^T      nn: C[m, n] (+)= A[m, k] B[k, n]      tn: C[m, n] += alpha A[k, m]^T B[k, n]
 //   and for nt and nn C += scaling S[m, rank] F^T with F[n, rank] of any strides: rank more steps of the same sums.
 //
-// Layouts: all row-major; C f32 or bf16, for tn also transposed. "Along": an operand whose neighbours in memory are neighbours in the reduced
-// dimension (A of nt and nn, B of nt); "across": the other way.
+// Layouts: all row-major; C f32 or bf16. "Along": an operand whose neighbours in memory are neighbours in the reduced dimension (A of nt and nn,
+// B of nt); "across": the other way.
 //
-// Mapping: a block of 256 threads makes a tile of 16 TM x 16 TN of C, with (TM, TN) = (8, 8), (4, 4), or (8, 1) for the low ranks of LoRA. Its 8
-// warps are 4 x 2, the lanes of a warp 4 x 8, and a thread has TM x TN sums: rows and columns in runs of 4, so that every read of shared memory
-// is one of 16 bytes without conflicts. 16 steps of both operands are in shared memory, kept [step][row]; the next 16 are on their way to
-// registers meanwhile. An operand that runs along is transposed when it is stored: lanes have 8 rows x 4 quads of steps, and the row is XORed
-// with 8 (step / 4), which puts the 32 stores of an instruction into 32 banks.
+// Mapping: a block of 256 threads makes a tile of 16 TM x 16 TN of C, with (TM, TN) = (8, 8), (4, 4), and (8, 1) and (1, 8) for low ranks and
+// few rows. Its 8 warps are 4 x 2, the lanes of a warp 4 x 8, and a thread has TM x TN sums: rows and columns in runs of 4, so that every read
+// of shared memory is one of 16 bytes without conflicts. 16 steps of both operands are in shared memory, kept [step][row]; the next 16 are on
+// their way to registers meanwhile. An operand that runs along is transposed when it is stored: lanes have 8 rows x 4 quads of steps, and the
+// row is XORed with 8 (step / 4), which puts the 32 stores of an instruction into 32 banks. C goes by way of shared memory too.
 // Grid: (tiles of C, those of one column of tiles next to each other; parts of the reduced dimension). With more than one part each writes its
 // sums to scratch memory, and pan_gemm_f32_join adds them in the order of the parts.
 //
@@ -27,6 +27,9 @@
 // budget: pan_gemm_f32_nt_16 registers 80 shared 18432
 // budget: pan_gemm_f32_nn_16 registers 80 shared 18432
 // budget: pan_gemm_f32_tn_16 registers 80 shared 18432
+// budget: pan_gemm_f32_nt_16_rows registers 80 shared 18432
+// budget: pan_gemm_f32_nn_16_rows registers 80 shared 18432
+// budget: pan_gemm_f32_tn_16_rows registers 80 shared 18432
 // budget: pan_gemm_f32_nt_64_scalar registers 80 shared 16384
 // budget: pan_gemm_f32_nn_64_scalar registers 80 shared 16384
 // budget: pan_gemm_f32_tn_64_scalar registers 80 shared 16384
@@ -120,8 +123,10 @@ template <int ROWS, bool ALONG, bool WIDE> struct Loader {
 // Up to STEPS steps of a factor of the low-rank term, to where a Loader would put them.
 template <int ROWS, bool ALONG>
 __device__ __forceinline__ void fill(float *shared, const float *x, long long row_stride, long long step_stride, int first_row, int rows, int first_step, int end, float factor) {
-#pragma unroll 1
-  for (int i = thread_again(); i < ROWS * STEPS; i += THREADS) {
+  int thread = thread_again();
+#pragma unroll
+  for (int l = 0; l < ROWS * STEPS / THREADS; l++) {
+    int i = thread + l * THREADS;
     int row = step_stride == 1 ? i / STEPS : i % ROWS;
     int step = step_stride == 1 ? i % STEPS : i / ROWS;
     bool there = first_row + row < rows && first_step + step < end;

@@ -23,6 +23,10 @@ final class CudaCounters {
     /** The product of the gate, and the tokens of attention. */
     static final int GEMM_M = 512;
     static final int TOKENS = 512;
+    /** The side of F32 products with the large tiles, the length of their sums, and LoRA's rank. */
+    static final int SIDE = 1280;
+    static final int DEPTH = 64;
+    static final int RANK = 16;
     static final AttentionShape HEADS_64 = new AttentionShape(4, 2, 64, 0.125f);
     static final AttentionShape HEADS_128 = new AttentionShape(2, 1, 128, 0.0884f);
 
@@ -34,13 +38,18 @@ final class CudaCounters {
         this.kernels = kernels;
     }
 
-    /** @param args which group of kernels to run: {@code streaming}, {@code gemm} or {@code attention} */
+    /** @param args which group of kernels to run: {@code streaming}, {@code gemm}, {@code single}, {@code lora} or {@code attention} */
     public static void main(String[] args) {
         try (CudaKernels kernels = CudaKernels.open(0, false)) {
             CudaCounters counters = new CudaCounters(kernels);
             switch (args[0]) {
                 case "streaming" -> counters.streaming();
                 case "gemm" -> counters.gemm();
+                case "single" -> counters.singlePrecision();
+                case "lora" -> {
+                    counters.lora(DType.BF16);
+                    counters.lora(DType.F32);
+                }
                 case "attention" -> {
                     counters.attention(HEADS_64);
                     counters.attention(HEADS_128);
@@ -140,6 +149,27 @@ final class CudaCounters {
         kernels.linear(w, x, GEMM_M, y, false);
         kernels.linearInputGrad(w, y, GEMM_M, x, false);
         kernels.linearWeightGrad(y, x, GEMM_M, K, K, buffer(DType.F32, K * K));
+    }
+
+    private void singlePrecision() {
+        CudaGemmF32 gemm = new CudaGemmF32(kernels.context());
+        DeviceBuffer a = values(DType.F32, SIDE * DEPTH);
+        DeviceBuffer b = values(DType.F32, SIDE * DEPTH);
+        DeviceBuffer c = buffer(DType.F32, SIDE * SIDE);
+        gemm.nt(a, b, SIDE, SIDE, DEPTH, c, false, Optional.empty());
+        gemm.nn(a, b, SIDE, SIDE, DEPTH, c, false, Optional.empty());
+        gemm.tn(a, b, SIDE, SIDE, DEPTH, c);
+    }
+
+    private void lora(DType type) {
+        CudaLora lora = new CudaLora(kernels.context());
+        DeviceBuffer x = values(type, GEMM_M * K);
+        DeviceBuffer factor = values(DType.F32, RANK * K);
+        DeviceBuffer low = buffer(DType.F32, RANK * GEMM_M);
+        lora.down(x, factor, GEMM_M, K, RANK, low);
+        lora.up(x, factor, GEMM_M, K, RANK, low);
+        lora.gradA(low, x, GEMM_M, K, RANK, 1, factor);
+        lora.gradB(x, low, GEMM_M, K, RANK, 1, factor);
     }
 
     private void attention(AttentionShape shape) {

@@ -132,6 +132,31 @@ class CudaCountersTest {
     }
 
     @Test
+    void productsInSinglePrecisionAreFreeOfConflicts() throws IOException, InterruptedException {
+        Map<String, JsonNode> kernels = counters("single");
+        assertThat(kernels.keySet()).containsExactly("pan_gemm_f32_nt_128", "pan_gemm_f32_nn_128", "pan_gemm_f32_tn_128");
+        SoftAssertions all = new SoftAssertions();
+        kernels.forEach((name, k) -> judgeMatrix(all, name, k));
+        all.assertAll();
+    }
+
+    @Test
+    void lowRankProductsReadTheActivationsOnce() throws IOException, InterruptedException {
+        Map<String, JsonNode> kernels = counters("lora");
+        SoftAssertions all = new SoftAssertions();
+        kernels.forEach((name, k) -> judgeMatrix(all, name, k));
+        long x = (long) CudaCounters.GEMM_M * CudaCounters.K;
+        long low = 4L * CudaCounters.RANK * CudaCounters.GEMM_M;
+        long factor = 4L * CudaCounters.RANK * CudaCounters.K;
+        // Each of the four reads x; the products of two read and write one of the small ones each, the gradients read both and write one.
+        long least = 4 * (2 + 4) * x + 2 * (4 * low + 6 * factor);
+        long moved = kernels.values().stream().mapToLong(CudaCountersTest::bytes).sum();
+        System.out.printf("  all: %.3f of the bytes that they must move%n", (double) moved / least);
+        all.assertThat((double) moved / least).as("bytes moved / least possible").isBetween(0.9, 1.1);
+        all.assertAll();
+    }
+
+    @Test
     void attentionMultipliesLittleThatTheMaskHides() throws IOException, InterruptedException {
         Map<String, JsonNode> kernels = counters("attention");
         SoftAssertions all = new SoftAssertions();
