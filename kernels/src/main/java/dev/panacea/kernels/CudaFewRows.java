@@ -5,7 +5,7 @@ import java.util.Optional;
 
 /**
  * Products of few rows with weights that are decoded on the way: gemv.cu (to 8 rows), gemm_few_rows.cu (4-bit codes and BF16 rows on the tensor
- * cores, from 2 rows to 64).
+ * cores, from 2 rows to 64), gemv_blocks.cu (ggml's blocks, to 8 rows).
  */
 final class CudaFewRows {
     private static final int GEMV_ROWS = 8;
@@ -20,10 +20,12 @@ final class CudaFewRows {
 
     private final CudaContext cuda;
     private final int multiprocessors;
+    private final CudaBlockGemv blockGemv;
 
     CudaFewRows(CudaContext cuda) {
         this.cuda = cuda;
         multiprocessors = cuda.device().multiprocessors();
+        blockGemv = new CudaBlockGemv(cuda);
     }
 
     /**
@@ -83,7 +85,7 @@ final class CudaFewRows {
 
     /**
      * y[m, N] = x[m, K] W^T (+ low rank) (+ y), where that is faster than a dense copy of the weight; false, with nothing done, where it is not.
-     * Served are: 1 to 8 rows of F32 or BF16 with dense weights and 4-bit codes; to 64 rows of BF16 with 4-bit codes, if K is a multiple of
+     * Served are: 1 to 8 rows of F32 or BF16 with dense weights, 4-bit codes and ggml's blocks; to 64 rows of BF16 with 4-bit codes, if K is a multiple of
      * 64, and x and the codes are aligned to 16 bytes.
      */
     boolean linear(Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
@@ -91,7 +93,7 @@ final class CudaFewRows {
             return false;
         }
         return switch (w) {
-            case BlockWeight blocks -> false;
+            case BlockWeight blocks -> m <= GEMV_ROWS && blockGemv.linear(blocks, x, m, y, accumulate, lowRank);
             case DenseWeight dense -> {
                 if (m <= GEMV_ROWS) {
                     gemv(dense, x, m, y, accumulate, lowRank);

@@ -214,7 +214,7 @@ class CudaFewRowsTest {
             assertThat(fewRows.linear(shifted, x, 9, y, false, Optional.empty())).as("codes at an odd address").isFalse();
             assertThat(fewRows.linear(codes, x.slice(1, 9 * 64), 9, y, false, Optional.empty())).as("x at an odd address").isFalse();
             assertThat(fewRows.linear(new DenseWeight(x, 8, 64), x, 9, y, false, Optional.empty())).as("9 rows and a dense weight").isFalse();
-            assertThat(fewRows.linear(new BlockWeight(GgmlType.Q4_0, bytes, 8, 64, 0), x, 1, y, false, Optional.empty())).as("ggml's blocks").isFalse();
+            assertThat(fewRows.linear(new BlockWeight(GgmlType.Q4_0, bytes, 8, 64, 0), x, 9, y, false, Optional.empty())).as("9 rows and ggml's blocks").isFalse();
             MemorySegment after = KernelCase.heap(y.byteSize());
             kernels.download(y, after);
             assertThat(after.mismatch(KernelCase.heap(y.byteSize()))).as("y").isEqualTo(-1);
