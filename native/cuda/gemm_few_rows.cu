@@ -29,6 +29,7 @@
 // for reading and 1024 M / ROWS / 8 for storing it, 48 instructions of decoding, and M cycles of tensor cores.
 //
 // budget: pan_few_rows_q4_8 registers 80 shared 75000
+// budget: pan_few_rows_q4_8_wide registers 96 shared 73000
 // budget: pan_few_rows_q4_16 registers 128 shared 78000
 // budget: pan_few_rows_q4_32 registers 160 shared 120000
 // budget: pan_few_rows_q4_64 registers 224 shared 128000
@@ -145,8 +146,10 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
   __device__ __forceinline__ void fetch(int slot) {
     const bool x_inside = 8 * (int)(threadIdx.x % X_CHUNKS) < left, w_inside = 32 * (int)(threadIdx.x % W_CHUNKS) < left;
 #pragma unroll
-    for (int i = 0; i < M / X_STEP; i++)
-      cp_async(x_place + slot * SLOT + i * (X_STEP * X_PITCH), x + i * (X_STEP * (long long)o.k), x_inside && (int)threadIdx.x / X_CHUNKS + i * X_STEP < o.m ? 16 : 0);
+    for (int i = 0; i < M / X_STEP; i++) {
+      const bool row_inside = (int)threadIdx.x / X_CHUNKS + i * X_STEP < o.m;
+      if (TILES > 1 || row_inside) cp_async(x_place + slot * SLOT + i * (X_STEP * X_PITCH), x + i * (X_STEP * (long long)o.k), row_inside && x_inside ? 16 : 0);
+    }
 #pragma unroll
     for (int i = 0; i < ROWS / W_STEP; i++)
       cp_async(w_place + slot * SLOT + i * (W_STEP * W_PITCH), w + i * (W_STEP * (long long)o.k / 2), w_inside && first_row + threadIdx.x / W_CHUNKS + i * W_STEP < o.n ? 16 : 0);
@@ -196,7 +199,11 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
     const char *xs = stage + g * X_PITCH + warp_k * (2 * SLICE) + 16 * t;
 #pragma unroll
     for (int tile = 0; tile < TILES; tile++) {
-      const uint4 low = *reinterpret_cast<const uint4 *>(xs + tile * 8 * X_PITCH + 64 * (g % 2)), high = *reinterpret_cast<const uint4 *>(xs + tile * 8 * X_PITCH + 64 * (1 - g % 2));
+      uint4 low = make_uint4(0, 0, 0, 0), high = low;
+      if (TILES > 1 || g < o.m) {  // of a single tile the rows beyond m are not even stored
+        low = *reinterpret_cast<const uint4 *>(xs + tile * 8 * X_PITCH + 64 * (g % 2));
+        high = *reinterpret_cast<const uint4 *>(xs + tile * 8 * X_PITCH + 64 * (1 - g % 2));
+      }
 #pragma unroll
       for (int group = 0; group < GROUPS; group++) {
         float(&sum)[4] = sums[group][tile];
@@ -336,8 +343,9 @@ template <int TILES, int GROUPS, int WARPS_N, int SLOTS> struct Kernel {
                             accumulate, s,      factor, factor_row,    factor_col,   rank,   scaling, parts, part_elements, scale_elements, scale_pitch};   \
     few_rows::Kernel<__VA_ARGS__>(o, reinterpret_cast<char *>(shared), table).run(levels, nested, nested_levels);                                                                                     \
   }
-// TILES, GROUPS, WARPS_N, SLOTS: also in CudaFewRows.
+// TILES, GROUPS, WARPS_N, SLOTS: also in CudaFewRows. The wide one, for many rows of W, spends fewer instructions on x.
 FEW_ROWS_KERNEL(pan_few_rows_q4_8, 2, 1, 1, 1, 3)
+FEW_ROWS_KERNEL(pan_few_rows_q4_8_wide, 2, 1, 2, 1, 2)
 FEW_ROWS_KERNEL(pan_few_rows_q4_16, 2, 2, 2, 2, 2)
 FEW_ROWS_KERNEL(pan_few_rows_q4_32, 1, 4, 2, 2, 3)
 FEW_ROWS_KERNEL(pan_few_rows_q4_64, 1, 8, 2, 2, 2)

@@ -24,6 +24,7 @@
 // The kernels *_any take rows of any length and alignment: a byte or a number a lane at a time, x from global memory.
 //
 // budget: pan_gemv_q4_m1 registers 64 shared 69632
+// budget: pan_gemv_q4_m1_wide registers 128 shared 69632
 // budget: pan_gemv_q4_m2 registers 80 shared 69632
 // budget: pan_gemv_q4_m4 registers 128 shared 139264
 // budget: pan_gemv_q4_m8 registers 128 shared 139264
@@ -42,7 +43,6 @@
 
 namespace gemv {
 
-constexpr int COLUMNS = 2;
 constexpr int MAX_ROWS = 8;
 
 // x, y and the low-rank term. x_vector: x can be read 4 elements at a time.
@@ -169,7 +169,7 @@ template <typename W, int M> __device__ __forceinline__ void stage(const Operand
 }
 
 // steps_held: steps of x that shared memory holds.
-template <typename W, int M> __device__ __forceinline__ void run(const W &w, const Operands &o, int steps_held) {
+template <typename W, int M, int COLUMNS> __device__ __forceinline__ void run(const W &w, const Operands &o, int steps_held) {
   constexpr int QUARTERS = W::E / 4, STEP = 32 * W::E;
   extern __shared__ float4 shared[];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
@@ -321,26 +321,29 @@ __device__ __forceinline__ void run_any_q4(const Q4 &w, const Operands &o) {
 #define GEMV_Q4(nested) \
   { packed, absmax, nested, nested_scale, offset, levels[threadIdx.x % 16], shift }
 
-// The 256 values of nested scales in shared memory: 32 lanes look up 32 of them.
-#define GEMV_KERNELS(M, THREADS, BLOCKS)                                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_q4_m##M(GEMV_Q4_PARAMETERS, GEMV_PARAMETERS) {                    \
-    __shared__ float table[256];                                                                                                                  \
-    if (nested_scale != nullptr) {                                                                                                                \
-      if (threadIdx.x < 256) table[threadIdx.x] = nested_levels[threadIdx.x];                                                                     \
-      __syncthreads();                                                                                                                            \
-    }                                                                                                                                             \
-    gemv::run<gemv::Q4, M>(GEMV_Q4(table), GEMV_OPERANDS, steps_held);                                                                            \
-  }                                                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_dense_bf16_m##M(const bf16 *w, GEMV_PARAMETERS) {                        \
-    gemv::run<gemv::Bf16, M>({w}, GEMV_OPERANDS, steps_held);                                                                                     \
-  }                                                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_dense_f32_m##M(const float *w, GEMV_PARAMETERS) {                        \
-    gemv::run<gemv::F32, M>({w}, GEMV_OPERANDS, steps_held);                                                                                      \
+#define GEMV_Q4_KERNEL(NAME, M, COLUMNS, THREADS, BLOCKS)                                                                           \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(GEMV_Q4_PARAMETERS, GEMV_PARAMETERS) {                      \
+    __shared__ float table[256]; /* of the nested scales: 32 lanes look up 32 of them */                                         \
+    if (nested_scale != nullptr) {                                                                                               \
+      if (threadIdx.x < 256) table[threadIdx.x] = nested_levels[threadIdx.x];                                                    \
+      __syncthreads();                                                                                                           \
+    }                                                                                                                            \
+    gemv::run<gemv::Q4, M, COLUMNS>(GEMV_Q4(table), GEMV_OPERANDS, steps_held);                                                  \
   }
+#define GEMV_KERNELS(M, THREADS, BLOCKS)                                                                                                          \
+  GEMV_Q4_KERNEL(pan_gemv_q4_m##M, M, 2, THREADS, BLOCKS)                                                                                         \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_dense_bf16_m##M(const bf16 *w, GEMV_PARAMETERS) {                       \
+    gemv::run<gemv::Bf16, M, 2>({w}, GEMV_OPERANDS, steps_held);                                                                                  \
+  }                                                                                                                                               \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_dense_f32_m##M(const float *w, GEMV_PARAMETERS) {                       \
+    gemv::run<gemv::F32, M, 2>({w}, GEMV_OPERANDS, steps_held);                                                                                   \
+  }
+// Threads of a block and resident blocks: also in CudaFewRows.
 GEMV_KERNELS(1, 512, 2)
 GEMV_KERNELS(2, 384, 2)
 GEMV_KERNELS(4, 512, 1)
 GEMV_KERNELS(8, 512, 1)
+GEMV_Q4_KERNEL(pan_gemv_q4_m1_wide, 1, 4, 256, 2)
 
 extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_q4_any(GEMV_Q4_PARAMETERS, GEMV_PARAMETERS) {
   gemv::run_any_q4(GEMV_Q4(nested_levels), GEMV_OPERANDS);
@@ -349,6 +352,7 @@ extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_dense_bf16_any(con
 extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_dense_f32_any(const float *w, GEMV_PARAMETERS) { gemv::run_any_dense(w, GEMV_OPERANDS); }
 
 #undef GEMV_KERNELS
+#undef GEMV_Q4_KERNEL
 #undef GEMV_Q4
 #undef GEMV_Q4_PARAMETERS
 #undef GEMV_OPERANDS

@@ -5,12 +5,12 @@ import java.util.Optional;
 
 /**
  * Products of few rows with weights that are decoded on the way: gemv.cu (to 8 rows), gemm_few_rows.cu (4-bit codes and BF16 rows on the tensor
- * cores, from 3 rows to 64), gemv_blocks.cu (ggml's blocks, to 8 rows).
+ * cores, from 2 rows to 64), gemv_blocks.cu (ggml's blocks, to 8 rows).
  */
 final class CudaFewRows {
     private static final int GEMV_ROWS = 8;
-    /** From here on the tensor cores are ahead: the multiply-adds of the vector units take longer than the codes' way from memory. */
-    private static final int TENSOR_FROM = 3;
+    /** From here on the tensor cores are ahead: with more than one row, gemv.cu's shuffles and reads of x take longer than the codes' way from memory. */
+    private static final int TENSOR_FROM = 2;
     private static final int TENSOR_ROWS = 64;
     /** Elements of k of a warp in a stage of gemm_few_rows.cu. */
     private static final int SLICE = 64;
@@ -28,28 +28,44 @@ final class CudaFewRows {
         blockGemv = new CudaBlockGemv(cuda);
     }
 
-    /** One of gemv.cu's kernels for up to {@code rows} rows: its blocks of {@code threads}, {@code resident} of them on a multiprocessor, and their shared memory for x. */
-    private record Gemv(int rows, int threads, int resident, int sharedBytes) {
-        private static final Gemv[] ALL = {new Gemv(1, 512, 2, 67 << 10), new Gemv(2, 384, 2, 67 << 10), new Gemv(4, 512, 1, 135 << 10), new Gemv(8, 512, 1, 135 << 10)};
+    /**
+     * One of gemv.cu's kernels for up to {@code rows} rows: the columns of y of a warp, its blocks of {@code threads}, {@code resident} of them on a
+     * multiprocessor, and their shared memory for x.
+     */
+    private record Gemv(String name, int rows, int columns, int threads, int resident, int sharedBytes) {
+        private static final Gemv ONE = new Gemv("m1", 1, 2, 512, 2, 67 << 10);
+        /** For 4-bit codes, where there are enough columns to give every warp four: half the reads of x. */
+        private static final Gemv ONE_WIDE = new Gemv("m1_wide", 1, 4, 256, 2, 67 << 10);
+        private static final Gemv TWO = new Gemv("m2", 2, 2, 384, 2, 67 << 10);
+        private static final Gemv FOUR = new Gemv("m4", 4, 2, 512, 1, 135 << 10);
+        private static final Gemv EIGHT = new Gemv("m8", 8, 2, 512, 1, 135 << 10);
 
         static Gemv of(int m) {
-            return ALL[m == 1 ? 0 : m == 2 ? 1 : m <= 4 ? 2 : 3];
+            return m == 1 ? ONE : m == 2 ? TWO : m <= 4 ? FOUR : EIGHT;
+        }
+
+        int warps() {
+            return threads / 32;
         }
     }
 
-    /** How a weight is read: {@code whole} steps of {@code step} elements, which take {@code stepBytes} of shared memory for each row of x, or element by element. */
-    private record Reading(String kernels, boolean whole, int step, int stepBytes) {
-        String kernel(int m) {
-            return whole ? kernels + "_m" + Gemv.of(m).rows() : kernels + "_any";
-        }
-    }
+    /** How a weight is read: in steps of {@code step} elements a warp, which take {@code stepBytes} of shared memory for each row of x, if it is {@code aligned}; else one by one. */
+    private record Reading(boolean aligned, int step, int stepBytes) {}
 
     /** One of gemm_few_rows.cu's kernels for up to {@code rows} rows, by the parameters of its template. */
-    private record Tile(int rows, int groups, int warpsN, int slots) {
-        private static final Tile[] ALL = {new Tile(8, 1, 1, 3), new Tile(16, 2, 2, 2), new Tile(32, 2, 2, 3), new Tile(64, 2, 2, 2)};
+    private record Tile(String kernel, int rows, int groups, int warpsN, int slots) {
+        private static final Tile EIGHT = new Tile("pan_few_rows_q4_8", 8, 1, 1, 3);
+        /** For weights of so many rows that larger blocks leave no multiprocessor without one. */
+        private static final Tile EIGHT_WIDE = new Tile("pan_few_rows_q4_8_wide", 8, 2, 1, 2);
+        private static final Tile SIXTEEN = new Tile("pan_few_rows_q4_16", 16, 2, 2, 2);
+        private static final Tile THIRTY_TWO = new Tile("pan_few_rows_q4_32", 32, 2, 2, 3);
+        private static final Tile SIXTY_FOUR = new Tile("pan_few_rows_q4_64", 64, 2, 2, 2);
 
-        static Tile of(int m) {
-            return ALL[m <= 8 ? 0 : m <= 16 ? 1 : m <= 32 ? 2 : 3];
+        static Tile of(int m, int weightRows, int multiprocessors) {
+            if (m <= 8) {
+                return weightRows / EIGHT_WIDE.weightRows() < multiprocessors ? EIGHT : EIGHT_WIDE;
+            }
+            return m <= 16 ? SIXTEEN : m <= 32 ? THIRTY_TWO : SIXTY_FOUR;
         }
 
         /** Rows of W of a block. */
@@ -104,29 +120,32 @@ final class CudaFewRows {
 
     private void gemv(DenseWeight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
         int elements = 16 / w.data().type().bytes();
-        // Of 32 lanes' 16 bytes: a BF16 lane's two quarters of x stand 36 float4 apart.
-        int stepBytes = w.data().type() == DType.BF16 ? 2 * 36 * 16 : 32 * 16;
-        Reading reading = new Reading("pan_gemv_dense_" + CudaContext.suffix(w.data()), w.cols() % elements == 0 && aligned(w.data(), 16), 32 * elements, stepBytes);
-        finish(reading, cuda.launch(reading.kernel(m)).arg(w.data()), w, x, m, y, accumulate, lowRank);
+        // A lane's two quarters of BF16 stand 36 float4 apart.
+        Reading reading = new Reading(w.cols() % elements == 0 && aligned(w.data(), 16), 32 * elements, w.data().type() == DType.BF16 ? 2 * 36 * 16 : 32 * 16);
+        Gemv kernel = Gemv.of(m);
+        Launch launch = cuda.launch("pan_gemv_dense_" + CudaContext.suffix(w.data()) + "_" + (reading.aligned() ? kernel.name() : "any")).arg(w.data());
+        gemv(launch, kernel, reading, w, x, m, y, accumulate, lowRank);
     }
 
     private void gemv(Q4Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
-        Reading reading = new Reading("pan_gemv_q4", w.cols() % 32 == 0 && aligned(w.packed(), 16), 1024, 8 * 33 * 16);
-        finish(reading, codes(cuda.launch(reading.kernel(m)), w), w, x, m, y, accumulate, lowRank);
+        Reading reading = new Reading(w.cols() % 32 == 0 && aligned(w.packed(), 16), 1024, 8 * 33 * 16);
+        Gemv kernel = m == 1 && w.rows() / Gemv.ONE_WIDE.columns() >= multiprocessors * Gemv.ONE_WIDE.warps() ? Gemv.ONE_WIDE : Gemv.of(m);
+        Launch launch = codes(cuda.launch("pan_gemv_q4_" + (reading.aligned() ? kernel.name() : "any")), w);
+        gemv(launch, kernel, reading, w, x, m, y, accumulate, lowRank);
     }
 
-    private void finish(Reading reading, Launch launch, Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
-        Gemv kernel = Gemv.of(m);
+    private void gemv(Launch launch, Gemv kernel, Reading reading, Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
         int steps = Math.ceilDiv(w.cols(), reading.step());
         int parts = Math.ceilDiv(steps, kernel.sharedBytes() / (kernel.rows() * reading.stepBytes()));
         int held = Math.ceilDiv(steps, parts);
         boolean vector = w.cols() % 4 == 0 && aligned(x, 4 * x.type().bytes());
         launch.arg(w.rows()).arg(w.cols()).arg(m).arg(x).arg(x.type() == DType.BF16).arg(vector);
         output(launch, y, accumulate, lowRank).arg(held);
-        if (reading.whole()) {
-            int groups = Math.ceilDiv(w.rows(), 2);
-            int wanted = Math.ceilDiv(groups, multiprocessors * (kernel.threads() / 32));
-            launch.grid(Math.min(groups, multiprocessors * Math.min(wanted, kernel.resident()))).threads(kernel.threads()).shared(held * kernel.rows() * reading.stepBytes()).run();
+        if (reading.aligned()) {
+            int groups = Math.ceilDiv(w.rows(), kernel.columns());
+            int wanted = Math.ceilDiv(groups, multiprocessors * kernel.warps());
+            int blocks = Math.min(groups, multiprocessors * Math.min(wanted, kernel.resident()));
+            launch.grid(blocks).threads(kernel.threads()).shared(held * kernel.rows() * reading.stepBytes()).run();
         } else {
             launch.grid(Math.ceilDiv(w.rows(), WARPS)).threads(32 * WARPS).run();
         }
@@ -135,7 +154,7 @@ final class CudaFewRows {
     // ---- gemm_few_rows.cu --------------------------------------------------------------------------------------------
 
     private void tensorCores(Q4Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
-        Tile tile = Tile.of(m);
+        Tile tile = Tile.of(m, w.rows(), multiprocessors);
         int tiles = Math.ceilDiv(w.rows(), tile.weightRows());
         int stages = Math.ceilDiv(w.cols(), tile.stage());
         // As many parts of k as give every multiprocessor a block and none two.
@@ -146,7 +165,7 @@ final class CudaFewRows {
         int pitch = ((scaleElements - 1) / w.blockSize() + 3) / 4 * 4 + 2;
         long count = (long) m * w.rows();
         long sums = parts == 1 ? 0 : cuda.scratch().at("few rows", parts * count * 4);
-        Launch launch = codes(cuda.launch("pan_few_rows_q4_" + tile.rows()), w).arg(w.rows()).arg(w.cols()).arg(m).arg(x);
+        Launch launch = codes(cuda.launch(tile.kernel()), w).arg(w.rows()).arg(w.cols()).arg(m).arg(x);
         output(launch, y, accumulate, lowRank).pointer(sums).arg(perPart * tile.stage()).arg(scaleElements).arg(pitch);
         launch.grid(tiles, parts).threads(32 * WARPS).shared(tile.sharedBytes(pitch)).run();
         if (parts > 1) {

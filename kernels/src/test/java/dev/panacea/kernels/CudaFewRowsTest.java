@@ -161,6 +161,8 @@ class CudaFewRowsTest {
         }
         // More columns than the blocks that the GPU holds take in one turn; x in several parts; both.
         cases.add(new Shape(1, 6950, 32, WeightFormat.NF4, 32, 3, DType.BF16, DType.BF16, false, false).of("turns ", null));
+        cases.add(new Shape(1, 7117, 96, WeightFormat.NF4_NESTED, 64, 8, DType.F32, DType.F32, true, false).of("turns ", null));
+        cases.add(new Shape(5, 3490, 192, WeightFormat.FP4_NESTED, 64, 8, DType.BF16, DType.BF16, true, false).of("many columns ", null));
         cases.add(new Shape(3, 3470, 12, WeightFormat.F32, 0, 0, DType.F32, DType.F32, true, false).of("turns ", null));
         cases.add(new Shape(8, 3, 9000, WeightFormat.BF16, 0, 0, DType.F32, DType.F32, false, false).of("parts ", null));
         cases.add(new Shape(1, 5, 17504, WeightFormat.FP4_NESTED, 64, 0, DType.BF16, DType.F32, true, false).of("parts ", null));
