@@ -196,28 +196,30 @@ __device__ __forceinline__ void weight_grad(const T *__restrict__ x, const float
   struct alignas(SIZE * sizeof(T)) Pack {
     T at[SIZE];
   };
-  __shared__ float sums[SIZE][GRAD_WARPS][32];
+  struct alignas(SIZE % 4 == 0 ? 16 : 4) Floats {
+    float at[SIZE];
+  };
+  __shared__ Floats sums[GRAD_WARPS][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, piece = blockIdx.x * 32 + lane, pieces = n / SIZE;
   const long long last = min((long long)m, (blockIdx.y + 1LL) * rows_per_block);
-  float sum[SIZE] = {};
+  Floats sum = {};
   if (piece < pieces) {
 #pragma unroll 4
     for (long long row = (long long)blockIdx.y * rows_per_block + warp; row < last; row += GRAD_WARPS) {
       const Pack a = reinterpret_cast<const Pack *>(x)[row * pieces + piece], b = reinterpret_cast<const Pack *>(dy)[row * pieces + piece];
       const float inverse = inv[row];
 #pragma unroll
-      for (int j = 0; j < SIZE; j++) sum[j] += to_f32(b.at[j]) * (to_f32(a.at[j]) * inverse);
+      for (int j = 0; j < SIZE; j++) sum.at[j] += to_f32(b.at[j]) * (to_f32(a.at[j]) * inverse);
     }
   }
-#pragma unroll
-  for (int j = 0; j < SIZE; j++) sums[j][warp][lane] = sum[j];
+  sums[warp][lane] = sum;
   __syncthreads();
   for (int i = threadIdx.x; i < 32 * SIZE; i += 32 * GRAD_WARPS) {
     int column = blockIdx.x * 32 * SIZE + i;
     if (column >= n) break;
     float total = 0;
 #pragma unroll
-    for (int w = 0; w < GRAD_WARPS; w++) total += sums[i % SIZE][w][i / SIZE];
+    for (int w = 0; w < GRAD_WARPS; w++) total += sums[w][i / SIZE].at[i % SIZE];
     partial[(long long)blockIdx.y * n + column] = total;
   }
 }

@@ -2,14 +2,14 @@
 //
 //   with (c, s) the cosine and sine [position of the row][j] of f32 tables [rows, D/2]:   (x_j, x_j+D/2) = (x_j c - x_j+D/2 s, x_j+D/2 c + x_j s)
 //
-// and s negated to turn back, which is the gradient. A warp has a row: its lanes share out the pieces of 16 bytes of half a head, and the rest of
-// them as many heads at once, so that a lane reads its cosines and sines once for all heads. Heads whose halves are not made of pieces, or that are
+// and s negated to turn back, which is the gradient. A warp has a row: its lanes share out the pieces of four elements of half a head, and the rest
+// of them as many heads at once, so that a lane reads its cosines and sines once for all heads. Heads whose halves are not made of pieces, or that are
 // not aligned, take one element at a time.
 // Bytes: x read and written once, 4 D of the tables for a row. FLOPs: 3 for an element. f32, each result rounded once.
 // A position that the tables do not have is reported, and its row stays as it is.
 //
 // budget: pan_rope_f32 registers 64 shared 0
-// budget: pan_rope_bf16 registers 80 shared 0
+// budget: pan_rope_bf16 registers 64 shared 0
 // budget: pan_rope_any_f32 registers 40 shared 0
 // budget: pan_rope_any_bf16 registers 40 shared 0
 #include "common.cuh"
@@ -24,7 +24,7 @@ __device__ __forceinline__ void run(T *x, const int *__restrict__ positions, con
   struct alignas(SIZE * sizeof(T)) Pack {
     T at[SIZE];
   };
-  struct alignas(SIZE % 4 == 0 ? 16 : 4) Angles {
+  struct alignas(SIZE * sizeof(float)) Angles {
     float at[SIZE];
   };
   const int lane = threadIdx.x % 32, row = blockIdx.x * WARPS + threadIdx.x / 32;
@@ -42,7 +42,7 @@ __device__ __forceinline__ void run(T *x, const int *__restrict__ positions, con
     Angles s = reinterpret_cast<const Angles *>(sines)[(long long)position * pieces + piece];
 #pragma unroll
     for (int j = 0; j < SIZE; j++) s.at[j] = inverse ? -s.at[j] : s.at[j];
-#pragma unroll 2
+#pragma unroll 4
     for (int head = lane / across; head < heads; head += heads_at_once) {
       Pack &first = of_row[(long long)head * 2 * pieces + piece], &second = of_row[(long long)head * 2 * pieces + pieces + piece];
       Pack a = first, b = second;
@@ -67,7 +67,7 @@ __device__ __forceinline__ void run(T *x, const int *__restrict__ positions, con
   }
 
 ROPE_KERNEL(f32, float, 4)
-ROPE_KERNEL(bf16, bf16, 8)
+ROPE_KERNEL(bf16, bf16, 4)
 ROPE_KERNEL(any_f32, float, 1)
 ROPE_KERNEL(any_bf16, bf16, 1)
 #undef ROPE_KERNEL

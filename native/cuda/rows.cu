@@ -4,12 +4,12 @@
 // marks those before which the index has come already; an index that y does not have is reported and marked SKIP. Then, in `pan_scatter_rows_*`, a
 // block has an i. With accumulate the first i of an index adds up all its rows, in ascending order, in f32, and rounds once; else the last i of an index
 // writes its row.
-// A link's value is the next one, complemented where i is not the first. Each thread of pan_link_rows compares its index with all others, which pass
-// through shared memory: 4 m bytes for 256 of them, m comparisons each. A handful of rows (links = null, m <= 32) is compared by every warp of its block
+// A link's value is the next one, complemented where i is not the first. Each warp of pan_link_rows compares its index with all others, which pass
+// through the shared memory of its block: 4 m bytes for 32 indices, m comparisons for each. A handful of rows (links = null, m <= 32) is compared by every warp of its block
 // instead, with a vote.
 // Bytes: x once, y once (twice with accumulate), 12 for a row. FLOPs: one for an element that is added.
 //
-// budget: pan_link_rows registers 32 shared 1024
+// budget: pan_link_rows registers 32 shared 4096
 // budget: pan_scatter_rows_f32_f32 registers 48 shared 0
 // budget: pan_scatter_rows_f32_bf16 registers 48 shared 0
 // budget: pan_scatter_rows_bf16_f32 registers 48 shared 0
@@ -20,7 +20,7 @@
 
 namespace rows {
 
-constexpr int THREADS = 256, SIZE = 4;
+constexpr int THREADS = 256, LINK_THREADS = 1024, SIZE = 4;
 constexpr int SKIP = INT_MIN;
 
 // SIZE elements: 16 bytes of f32.
@@ -96,25 +96,26 @@ __device__ __forceinline__ void run(const X *__restrict__ x, const int *__restri
 
 }  // namespace rows
 
-extern "C" __global__ void __launch_bounds__(rows::THREADS) pan_link_rows(const int *__restrict__ index, int m, long long y_rows, int *__restrict__ links, Report *report) {
-  __shared__ int tile[rows::THREADS];
-  const long long i = blockIdx.x * (long long)rows::THREADS + threadIdx.x;
+extern "C" __global__ void __launch_bounds__(rows::LINK_THREADS) pan_link_rows(const int *__restrict__ index, int m, long long y_rows, int *__restrict__ links, Report *report) {
+  __shared__ int tile[rows::LINK_THREADS];
+  const int i = blockIdx.x * (rows::LINK_THREADS / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
   const int mine = i < m ? index[i] : -1;
-  int next = m;
-  bool first = true;
-  for (long long from = 0; from < m; from += rows::THREADS) {
-    const int count = (int)min((long long)rows::THREADS, m - from);
+  int next = m, before = 0;
+  for (int from = 0; from < m; from += rows::LINK_THREADS) {
+    const int count = min(rows::LINK_THREADS, m - from);
     __syncthreads();
     if (threadIdx.x < count) tile[threadIdx.x] = index[from + threadIdx.x];
     __syncthreads();
-    for (int k = 0; k < count; k++) {
-      if (tile[k] == mine) {
-        if (from + k < i) first = false;
-        if (from + k > i) next = min(next, (int)(from + k));
-      }
+#pragma unroll 4
+    for (int k = lane; k < count; k += 32) {
+      const bool same = tile[k] == mine;
+      before |= same && from + k < i;
+      next = same && from + k > i ? min(next, from + k) : next;
     }
   }
-  if (i >= m) return;
+  next = __reduce_min_sync(0xFFFFFFFFu, next);
+  const bool first = !__any_sync(0xFFFFFFFFu, before);
+  if (i >= m || lane != 0) return;
   const bool wrong = mine < 0 || mine >= y_rows;
   if (wrong) report_index(report, REPORT_INDEX, i, mine, y_rows);
   links[i] = wrong ? rows::SKIP : first ? next : ~next;

@@ -14,6 +14,8 @@ import java.io.InputStream;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.Optional;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -36,26 +38,41 @@ final class CudaContext implements AutoCloseable {
     private final CudaModule module;
     private final Optional<CudaBlas> blas;
     private final long report;
-    private boolean closed;
+    private volatile boolean closed;
 
-    private CudaContext(CudaDevice device, CudaModule module, boolean caching) {
+    private CudaContext(CudaDevice device, CudaModule module, CudaAllocator allocator, CudaScratch scratch, long report, CudaTransfers transfers, Optional<CudaBlas> blas) {
         this.device = device;
         this.module = module;
-        allocator = new CudaAllocator(device, caching);
-        scratch = new CudaScratch(allocator);
-        transfers = new CudaTransfers(device);
-        blas = openBlas();
-        report = allocator.allocate(REPORT_BYTES);
-        device.clear(report, REPORT_BYTES);
+        this.allocator = allocator;
+        this.scratch = scratch;
+        this.report = report;
+        this.transfers = transfers;
+        this.blas = blas;
     }
 
+    /** What has been opened when something fails is closed. */
     static CudaContext open(int ordinal, boolean caching) {
-        CudaDevice device = CudaDevice.open(ordinal);
+        Deque<Runnable> opened = new ArrayDeque<>();
+        boolean done = false;
         try {
-            return new CudaContext(device, load(device), caching);
-        } catch (RuntimeException e) {
-            device.close();
-            throw e;
+            CudaDevice device = CudaDevice.open(ordinal);
+            opened.push(device::close);
+            CudaModule module = load(device);
+            opened.push(module::close);
+            CudaAllocator allocator = new CudaAllocator(device, caching);
+            opened.push(allocator::close);
+            long report = allocator.allocate(REPORT_BYTES);
+            device.clear(report, REPORT_BYTES);
+            CudaTransfers transfers = new CudaTransfers(device, report, REPORT_BYTES);
+            opened.push(transfers::close);
+            CudaScratch scratch = new CudaScratch(allocator);
+            CudaContext context = new CudaContext(device, module, allocator, scratch, report, transfers, openBlas(device, scratch));
+            done = true;
+            return context;
+        } finally {
+            if (!done) {
+                opened.forEach(Runnable::run);
+            }
         }
     }
 
@@ -101,7 +118,7 @@ final class CudaContext implements AutoCloseable {
         return blas;
     }
 
-    private Optional<CudaBlas> openBlas() {
+    private static Optional<CudaBlas> openBlas(CudaDevice device, CudaScratch scratch) {
         Optional<Setting.Value> setting = CublasLtLibrary.FILE.read();
         if (setting.map(v -> v.text().equals("off")).orElse(device.architecture() < 90)) {
             return Optional.empty();
@@ -132,26 +149,24 @@ final class CudaContext implements AutoCloseable {
         return report;
     }
 
-    /** Waits for the GPU, and throws what a kernel has reported since the last time. */
+    /** Throws what a kernel had reported when something was last downloaded. */
     void throwReportedErrors() {
-        MemorySegment host = MemorySegment.ofArray(new byte[REPORT_BYTES]);
-        transfers.download(report, host, REPORT_BYTES);
+        MemorySegment host = transfers.watched();
         int kind = host.get(Elements.I32, 0);
         if (kind != 0) {
             device.clear(report, REPORT_BYTES);
             long at = host.get(Elements.I64, 8);
             long value = host.get(Elements.I64, 16);
             long limit = host.get(Elements.I64, 24);
+            host.fill((byte) 0);
             throw new IllegalArgumentException(kind == 4 ? "sequence " + at + " does not lie within the " + limit + " rows that there are, or has fewer keys than queries (" + value + ")"
                     : REPORTS[kind] + "[" + at + "] is " + value + ", it must be within 0 and " + (limit - 1));
         }
     }
 
-    /** Takes memory back; nothing when it has gone with this context. */
-    void free(long address) {
-        if (!closed) {
-            allocator.free(address);
-        }
+    /** Whether all memory has gone with this context. */
+    boolean isClosed() {
+        return closed;
     }
 
     @Override

@@ -24,6 +24,8 @@ final class CudaLayers {
     private static final int ROPE_WARPS = 4;
     /** Up to so many rows to scatter, every block finds equal indices itself. */
     private static final int FEW_ROWS = 32;
+    /** Else a block compares so many indices with all. */
+    private static final int LINKS = 32;
 
     private final CudaContext cuda;
 
@@ -92,7 +94,7 @@ final class CudaLayers {
     // ---- RoPE, SwiGLU, rows ------------------------------------------------------------------------------------------
 
     void rope(DeviceBuffer x, DeviceBuffer positions, DeviceBuffer cos, DeviceBuffer sin, long tableRows, int m, int heads, int headDim, boolean inverse) {
-        Launch launch = cuda.launch("pan_rope_" + (inPieces(x, headDim / 2, x, cos, sin) ? "" : "any_") + CudaContext.suffix(x));
+        Launch launch = cuda.launch("pan_rope_" + (headDim % 8 == 0 && alignedTo(4 * x.type().bytes(), x) && alignedTo(PIECE_BYTES, cos, sin) ? "" : "any_") + CudaContext.suffix(x));
         launch.grid(Math.ceilDiv(m, ROPE_WARPS)).threads(ROPE_WARPS * WARP).arg(x).arg(positions).arg(cos).arg(sin).arg(tableRows).arg(m).arg(heads).arg(headDim).arg(inverse)
                 .pointer(cuda.report()).run();
     }
@@ -110,7 +112,7 @@ final class CudaLayers {
         long links = 0;
         if (m > FEW_ROWS) {
             links = cuda.scratch().at("scatterRows", (long) m * Integer.BYTES);
-            cuda.launch("pan_link_rows").grid(Math.ceilDiv(m, THREADS)).threads(THREADS).arg(index).arg(m).arg(yRows).pointer(links).pointer(cuda.report()).run();
+            cuda.launch("pan_link_rows").grid(Math.ceilDiv(m, LINKS)).threads(LINKS * WARP).arg(index).arg(m).arg(yRows).pointer(links).pointer(cuda.report()).run();
         }
         int threads = Math.clamp(Math.ceilDiv(Math.ceilDiv(cols, 4), WARP) * WARP, WARP, THREADS);
         cuda.launch("pan_scatter_rows_" + CudaContext.suffix(x) + "_" + CudaContext.suffix(y)).grid(m).threads(threads)
@@ -125,11 +127,15 @@ final class CudaLayers {
 
     /** Whether rows of {@code n} elements of x's type consist of pieces of 16 bytes, and all buffers are aligned to such. */
     private static boolean inPieces(DeviceBuffer x, int n, DeviceBuffer... buffers) {
+        return n % pieceElements(x) == 0 && alignedTo(PIECE_BYTES, buffers);
+    }
+
+    private static boolean alignedTo(int bytes, DeviceBuffer... buffers) {
         for (DeviceBuffer b : buffers) {
-            if (b.address() % PIECE_BYTES != 0) {
+            if (b.address() % bytes != 0) {
                 return false;
             }
         }
-        return n % pieceElements(x) == 0;
+        return true;
     }
 }
