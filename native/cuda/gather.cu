@@ -165,7 +165,7 @@ __device__ __forceinline__ void run_blocks(const uint8_t *data, long long bytes,
   if (!item.find(index, rows, cols, segment_of(F), limit, pair, report)) return;
   int lane = threadIdx.x % 32;
   long long start = (item.stored * cols + item.from) / ELEMENTS * BYTES;
-  int count = static_cast<int>(cols - item.from < segment_of(F) ? cols - item.from : segment_of(F));
+  unsigned count = static_cast<unsigned>(cols - item.from < segment_of(F) ? cols - item.from : segment_of(F));
   int length = count / ELEMENTS * BYTES;
   uint4 *staged = pieces[threadIdx.x / 32];
   int before = static_cast<int>(reinterpret_cast<uintptr_t>(data + start) % 16);
@@ -186,13 +186,13 @@ __device__ __forceinline__ void run_blocks(const uint8_t *data, long long bytes,
   const uint8_t *blocks = reinterpret_cast<const uint8_t *>(staged) + before;
   T *to = y + item.row * cols + item.from;
   if (weight::aligned(to, 16)) {
-    for (int at = lane * COUNT; at < count; at += 32 * COUNT) {
+    for (unsigned at = lane * COUNT; at < count; at += 32 * COUNT) {
       float v[COUNT];
       weight::decode<F>(blocks + at / ELEMENTS * BYTES, at % ELEMENTS, v);
       weight::store_whole(to + at, v);
     }
   } else {
-    for (int at = lane * 4; at < count; at += 32 * 4) {
+    for (unsigned at = lane * 4; at < count; at += 32 * 4) {
       float v[4];
       weight::decode<F>(blocks + at / ELEMENTS * BYTES, at % ELEMENTS, v);
 #pragma unroll

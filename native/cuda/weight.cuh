@@ -85,7 +85,7 @@ template <bool WORDS> __device__ __forceinline__ uint32_t four_bytes(const uint8
 __device__ __forceinline__ float half_at(const uint8_t *p) { return __half2float(__ushort_as_half(*reinterpret_cast<const uint16_t *>(p))); }
 
 // The codes of elements e to e + 3 of a block at an even address (if WORDS: a multiple of 4), e a multiple of 4, as bytes without sign.
-template <Format F, bool WORDS = false> __device__ __forceinline__ uint32_t codes4(const uint8_t *block, int e) {
+template <Format F, bool WORDS = false> __device__ __forceinline__ uint32_t codes4(const uint8_t *block, unsigned e) {
   constexpr uint32_t LOW = 0x0F0F0F0Fu;
   if constexpr (F == Q4_0 || F == Q4_1) {
     return four_bytes<WORDS>(block + (F == Q4_0 ? 2 : 4) + e % 16) >> e / 16 * 4 & LOW;
@@ -100,13 +100,16 @@ template <Format F, bool WORDS = false> __device__ __forceinline__ uint32_t code
   } else if constexpr (F == Q4_K) {
     return four_bytes<WORDS>(block + 16 + e / 64 * 32 + e % 32) >> e / 32 % 2 * 4 & LOW;
   } else if constexpr (F == Q5_K) {
-    uint32_t high = four_bytes<WORDS>(block + 16 + e % 32) >> e / 32 & 0x01010101u;
-    return (four_bytes<WORDS>(block + 48 + e / 64 * 32 + e % 32) >> e / 32 % 2 * 4 & LOW) | high << 4;
+    unsigned group = e / 32;
+    uint32_t low = four_bytes<WORDS>(block + 48 + group / 2 * 32 + e % 32) >> group % 2 * 4;
+    uint32_t high = four_bytes<WORDS>(block + 16 + e % 32) >> (group & 4) << (4 - group % 4);
+    return (low & LOW) | (high & 0x10101010u);
   } else {
-    int half = e / 128, quarter = e / 32 % 4;
-    uint32_t low = four_bytes<WORDS>(block + 64 * half + quarter % 2 * 32 + e % 32) >> quarter / 2 * 4 & LOW;
-    uint32_t high = four_bytes<WORDS>(block + 128 + 32 * half + e % 32) >> 2 * quarter & 0x03030303u;
-    return low | high << 4;
+    unsigned half = e / 128, quarter = e / 32 % 4;
+    uint32_t low = four_bytes<WORDS>(block + 64 * half + quarter % 2 * 32 + e % 32) >> quarter / 2 * 4;
+    uint32_t high = four_bytes<WORDS>(block + 128 + 32 * half + e % 32);
+    high = quarter < 2 ? high << (4 - 2 * quarter) : high >> (2 * quarter - 4);
+    return (low & LOW) | (high & 0x30303030u);
   }
 }
 
@@ -123,9 +126,9 @@ struct Scale {
 };
 
 // That of the 16 or more elements around element e of a block.
-template <Format F> __device__ __forceinline__ Scale scale_at(const uint8_t *block, int e) {
+template <Format F> __device__ __forceinline__ Scale scale_at(const uint8_t *block, unsigned e) {
   if constexpr (F == Q4_K || F == Q5_K) {
-    int group = e / 32, g = group % 4;
+    unsigned group = e / 32, g = group % 4;
     const uint8_t *packed = block + 4;
     uint32_t low = packed[g], high = packed[g + 4], scale, minimum;
     if (group < 4) {
@@ -145,7 +148,7 @@ template <Format F> __device__ __forceinline__ Scale scale_at(const uint8_t *blo
 }
 
 // Elements e to e + COUNT (4 or 8) of a block at an even address, e a multiple of COUNT; ggml's values bit for bit.
-template <Format F, int COUNT> __device__ __forceinline__ void decode(const uint8_t *block, int e, float (&out)[COUNT]) {
+template <Format F, int COUNT> __device__ __forceinline__ void decode(const uint8_t *block, unsigned e, float (&out)[COUNT]) {
   Scale s = scale_at<F>(block, e);
 #pragma unroll
   for (int i = 0; i < COUNT; i += 4) {

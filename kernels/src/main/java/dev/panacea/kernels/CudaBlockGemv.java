@@ -34,13 +34,13 @@ final class CudaBlockGemv {
             return false;
         }
         // As in gemv_blocks.cu: what of K is in shared memory at a time, x in F32 as three parts of 2 bytes.
-        int chunk = x.type() == DType.F32 ? 1024 : 2048;
+        int chunk = x.type() == DType.F32 || type == GgmlType.Q8_0 ? 1024 : 2048;
         int parts = x.type() == DType.F32 ? 3 : 1;
         int pieces = Math.ceilDiv((int) type.byteSize(chunk) + 14, 16) * 16;
         int stride = Math.ceilDiv(pieces - 16, 128) * 128 + 16;
         long tiles = Math.ceilDiv((long) w.rows(), TILE);
         long blocks = Math.max(Math.min(tiles, (long) RESIDENT * cuda.device().multiprocessors()), Math.ceilDiv(tiles, MOST_TILES));
-        int shared = 2 * TILE * stride + parts * m * (chunk + X_PAD) * Short.BYTES + WARPS * SUMS_BYTES + (int) Math.ceilDiv(tiles, blocks) * SUMS_BYTES;
+        int shared = 2 * TILE * stride + (parts * m + 1) * (chunk + X_PAD) * Short.BYTES + WARPS * SUMS_BYTES + (int) Math.ceilDiv(tiles, blocks) * SUMS_BYTES;
         cuda.launch("pan_gemv_blocks_" + type.name().toLowerCase(Locale.ROOT) + "_" + CudaContext.suffix(x)).grid(blocks).threads(THREADS).shared(shared)
                 .arg(w.data()).arg((long) w.rows()).arg((long) w.cols()).arg(w.pairDim()).arg(x).arg(m).arg(y).arg(y.type() == DType.BF16).arg(accumulate)
                 .pointer(lowRank.map(l -> l.s().address()).orElse(0L)).pointer(lowRank.map(l -> l.factor().address()).orElse(0L))
