@@ -27,12 +27,12 @@ step() {
 }
 
 mvn -q -DskipTests package
-step "operations on the GPU against their definition" mvn -q -pl kernels -am test -Dtest='Cuda*Test' -Dsurefire.failIfNoSpecifiedTests=false
+step "operations on the GPU against their definition" mvn -q -pl kernels -am test -Dpanacea.device=cuda -Dtest='KernelsTest,Cuda*Test' -Dsurefire.failIfNoSpecifiedTests=false
 step "reference figures of training and decoding on the GPU" mvn -q -pl core -am test -Dpanacea.device=cuda -Dtest=GoldenTest -Dsurefire.failIfNoSpecifiedTests=false
 
 if command -v compute-sanitizer >/dev/null; then
   java=$(command -v java)
-  classes=kernels/target/classes:kernels/target/test-classes:bindings/target/classes
+  classes=kernels/target/classes:kernels/target/cuda:kernels/target/test-classes:bindings/target/classes
   mvn -q -pl kernels dependency:build-classpath -Dmdep.outputFile="$folder/classpath" -Dmdep.includeScope=test
   for group in streaming gemm attention; do
     for tool in memcheck racecheck; do

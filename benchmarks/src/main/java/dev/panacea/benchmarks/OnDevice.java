@@ -1,8 +1,8 @@
 package dev.panacea.benchmarks;
 
+import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.CpuKernels;
 import dev.panacea.kernels.CpuTier;
-import dev.panacea.kernels.CudaKernels;
 import dev.panacea.kernels.Kernels;
 import java.util.Locale;
 import org.openjdk.jmh.annotations.Level;
@@ -15,7 +15,7 @@ import org.openjdk.jmh.annotations.TearDown;
 /** The kernels that a benchmark runs on: parameters that all of them share. */
 @State(Scope.Benchmark)
 public class OnDevice {
-    /** {@code best}, one of portable, avx2, avx512, avx512bf16, or {@code cuda}: the GPU. */
+    /** {@code best}, one of portable, avx2, avx512, avx512bf16, or {@code cuda} or {@code cuda:N}: a GPU. */
     @Param("best")
     public String tier;
 
@@ -27,7 +27,7 @@ public class OnDevice {
 
     @Setup(Level.Trial)
     public void open() {
-        kernels = tier.equals("cuda") ? CudaKernels.open() : CpuKernels.open(tier.equals("best") ? CpuTier.best() : CpuTier.valueOf(tier.toUpperCase(Locale.ROOT)), threads);
+        kernels = tier.startsWith("cuda") ? Backends.open(tier) : CpuKernels.open(tier.equals("best") ? CpuTier.best() : CpuTier.valueOf(tier.toUpperCase(Locale.ROOT)), threads);
     }
 
     @TearDown(Level.Trial)

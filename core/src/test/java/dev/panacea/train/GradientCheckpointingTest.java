@@ -13,10 +13,9 @@ import dev.panacea.llama.Pass;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraAdapter;
 import dev.panacea.optim.AdamW;
+import dev.panacea.testing.KernelsProxy;
 import dev.panacea.testing.TestBackend;
 import dev.panacea.testing.TinyModel;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -95,7 +94,7 @@ class GradientCheckpointingTest {
     void noMemoryIsAllocatedOnceTrainingHasBegun(GradientCheckpointing checkpointing) {
         AtomicInteger allocations = new AtomicInteger();
         List<Integer> after = new ArrayList<>();
-        try (Kernels kernels = counting(Backends.open(), allocations); LlamaModel model = TinyModel.load(kernels, Quantization.NF4, DType.BF16); LoraAdapter adapter = TinyModel.adapter(model)) {
+        try (Kernels kernels = KernelsProxy.watching(Backends.open(), call -> allocations.addAndGet(call.equals("allocate") ? 1 : 0)); LlamaModel model = TinyModel.load(kernels, Quantization.NF4, DType.BF16); LoraAdapter adapter = TinyModel.adapter(model)) {
             SftConfig config = SftConfig.builder().numTrainEpochs(3).perDeviceTrainBatchSize(2).gradientAccumulationSteps(2).seed(4).gradientCheckpointing(checkpointing).build();
             int[] before = new int[1];
             TrainingResult result = new SftTrainer(model, adapter, config).train(EXAMPLES, new TrainingListener() {
@@ -114,18 +113,5 @@ class GradientCheckpointingTest {
             assertThat(result.plan().checkpointing()).isEqualTo(checkpointing == GradientCheckpointing.ON);
             assertThat(model.peakStepBytes()).isEqualTo(result.plan().step());
         }
-    }
-
-    private static Kernels counting(Kernels kernels, AtomicInteger allocations) {
-        return (Kernels) Proxy.newProxyInstance(Kernels.class.getClassLoader(), new Class<?>[] {Kernels.class}, (proxy, method, arguments) -> {
-            if (method.getName().equals("allocate")) {
-                allocations.incrementAndGet();
-            }
-            try {
-                return method.invoke(kernels, arguments);
-            } catch (InvocationTargetException e) {
-                throw e.getCause();
-            }
-        });
     }
 }

@@ -43,7 +43,7 @@ final class FinetunePipeline {
         boolean replaces = settings.output().prepare();
         // Beside the loading of the kernels; what goes wrong in it is told at the first rendering.
         CompletableFuture.runAsync(ChatTemplate::warmUp);
-        try (Interruption interruption = new Interruption(console, this::farewell); Kernels kernels = clock.time("start", Backends::cpu)) {
+        try (Interruption interruption = new Interruption(console, this::farewell); Kernels kernels = clock.time("start", () -> Backends.open(settings.device()))) {
             introduce(kernels, replaces);
             try (BaseModel base = findModel()) {
                 RunData data = readData(base);

@@ -9,6 +9,7 @@ import java.util.Optional;
 /**
  * All choices of a run, checked one by one; what depends on the model is checked when the model is known.
  *
+ * @param device {@code cpu}, {@code cuda} or {@code cuda:N}
  * @param model a path or a name on the hub; empty for the default model
  * @param data empty for the bundled dialogues
  * @param evalData empty to hold a tenth of {@code data} out
@@ -18,6 +19,7 @@ import java.util.Optional;
  * @param answerTokens most new tokens of such an answer
  */
 record FinetuneSettings(
+        String device,
         Optional<String> model,
         Optional<Path> data,
         Optional<Path> evalData,

@@ -93,7 +93,7 @@ final class MetricsFile {
                 .put("max_seq_length", t.maxSeqLength())
                 .put("seed", t.seed())
                 .put("gradient_checkpointing", t.gradientCheckpointing().name().toLowerCase(Locale.ROOT))
-                .put("device", "cpu")
+                .put("device", s.device())
                 .put("eval_on_start", s.evalOnStart())
                 .put("answers", s.answers())
                 .put("answer_tokens", s.answerTokens());

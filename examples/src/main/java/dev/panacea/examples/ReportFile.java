@@ -11,6 +11,7 @@ import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
 import java.util.Locale;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.OptionalDouble;
 import java.util.function.Function;
 
@@ -60,6 +61,10 @@ final class ReportFile {
         return html.toString();
     }
 
+    private static String bytes(OptionalLong bytes, String unknown) {
+        return bytes.isPresent() ? ByteCount.text(bytes.getAsLong()) : unknown;
+    }
+
     private void header() {
         html.append("<header>\n<h1>Fine-tuning of ").append(escape(run.model().name())).append("</h1>\n<p>").append(escape(DATE.format(run.started()))).append(" · ")
                 .append(Figures.count(run.data().trainingExamples())).append(" examples from ").append(escape(run.data().source())).append(" · LoRA rank ")
@@ -73,7 +78,11 @@ final class ReportFile {
         tile("Perplexity", Figures.perplexity(after.perplexity()), from(b -> "from " + Figures.perplexity(b.loss().perplexity())));
         tile("BLEU", bleu(run.after().bleu()), run.after().bleu().isEmpty() ? "not measured" : from(b -> "from " + bleu(b.bleu())));
         tile("Training speed", Figures.format("%.0f", run.training().tokensPerSecond()), "tokens per second");
-        tile("Peak memory", run.peakResidentBytes().isPresent() ? ByteCount.text(run.peakResidentBytes().getAsLong()) : NONE, "resident, whole process");
+        if (run.training().plan().onDevice()) {
+            tile("Peak GPU memory", bytes(run.training().peakBytes(), NONE), "while training");
+        } else {
+            tile("Peak memory", bytes(run.peakResidentBytes(), NONE), "resident, whole process");
+        }
         tile("Time", Figures.clock(run.total()), "of it training " + Figures.clock(run.training().duration()));
         html.append("</section>\n");
     }
@@ -162,14 +171,15 @@ final class ReportFile {
                 + (t.optim() == OptimizerType.ADAMW_8BIT ? ", moments in 8 bits" : ""));
         row("Seed", Long.toString(t.seed()));
         html.append("</table>\n<table>\n");
+        row("Device", run.settings().device());
         row("Kernels", run.machine().kernels());
         row("Java", run.machine().java());
         row("System", run.machine().system());
         row("Tokens trained", Figures.count(run.training().tokens()) + " at " + Figures.format("%.0f", run.training().tokensPerSecond()) + " per second");
-        row("Peak resident memory", run.peakResidentBytes().isPresent() ? ByteCount.text(run.peakResidentBytes().getAsLong()) : "not known on this system");
+        row("Peak resident memory", bytes(run.peakResidentBytes(), "not known on this system"));
         MemoryPlan plan = run.training().plan();
-        row("Memory of training", "planned " + ByteCount.text(plan.total()) + ", measured " + (run.training().peakBytes().isPresent() ? ByteCount.text(run.training()
-                .peakBytes().getAsLong()) : "nothing on this system") + "; one step " + ByteCount.text(plan.step()) + (plan.checkpointing() ? ", with" : ", without")
+        row(plan.onDevice() ? "GPU memory of training" : "Memory of training", "planned " + ByteCount.text(plan.total()) + ", measured " + bytes(run.training().peakBytes(), "nothing on this system")
+                + "; one step " + ByteCount.text(plan.step()) + (plan.checkpointing() ? ", with" : ", without")
                 + " gradient checkpointing");
         for (Map.Entry<String, Duration> phase : run.phases().entrySet()) {
             row("Time: " + phase.getKey().replace('_', ' '), Figures.duration(phase.getValue()));

@@ -43,7 +43,7 @@ class ReportsTest {
     }
 
     private static RunRecord run(List<StepReport> steps, double after, OptionalDouble bleu, OptionalLong memory, RunRecord.Model model, String text) {
-        FinetuneSettings settings = new FinetuneSettings(Optional.empty(), Optional.of(Path.of("rows.csv")), Optional.empty(), new OutputFolder(Path.of("out")),
+        FinetuneSettings settings = new FinetuneSettings("cpu", Optional.empty(), Optional.of(Path.of("rows.csv")), Optional.empty(), new OutputFolder(Path.of("out")),
                 new LoraConfig(8, 16, List.of("q_proj", "v_proj"), false), Optional.empty(), SftConfig.builder().maxSteps(steps.size()).build(), true, 16, 128);
         Map<String, Duration> phases = new LinkedHashMap<>();
         phases.put("find_model", Duration.ofMillis(1500));
@@ -90,6 +90,7 @@ class ReportsTest {
         assertThat(m.at("/kernels").asText()).isEqualTo("cpu AVX2, 2 threads");
         assertThat(m.at("/panacea_version").asText()).isEqualTo("1.0");
         assertThat(m.at("/settings/max_steps").asInt()).isEqualTo(40);
+        assertThat(m.at("/settings/device").asText()).isEqualTo("cpu");
         assertThat(m.at("/settings/num_train_epochs").isNull()).isTrue();
         assertThat(m.at("/settings/target_modules/1").asText()).isEqualTo("v_proj");
     }

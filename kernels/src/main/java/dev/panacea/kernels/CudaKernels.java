@@ -40,6 +40,11 @@ public final class CudaKernels implements Kernels {
         optimizer = new CudaOptimizer(cuda);
     }
 
+    /** As {@link #open(int)}, of the first GPU. */
+    public static CudaKernels open() {
+        return open(0);
+    }
+
     /**
      * The kernels of a GPU. The driver's library is that of {@code -Dpanacea.cuda.driver} or {@code PANACEA_CUDA_DRIVER}, else the system's.
      *
