@@ -4,7 +4,7 @@
 //   x^ = x inv;   dx = inv (dy w - x^ mean(dy w x^)) (+ dx);   dw += sum over the rows of dy x^
 //
 // x, y, dy, dx are row-major, f32 or bf16; w, inv[M], dw are f32. All arithmetic is f32; a lane sums its elements in ascending order, then the lanes of a
-// warp, then the warps of a row, so the order depends on the shape alone. A result is rounded once.
+// warp, then the warps of a row, so the order depends on the shape and on which of the ways below it takes. A result is rounded once.
 //
 // Forward and backward, `pan_rms_norm_*` and `pan_rms_norm_backward_*`: blocks of 16 warps, `warps_per_row` (a power of two) of which share a row; a lane
 // keeps up to 4 pieces of 16 bytes of it in registers, so every row is read once. A block works on `rows_per_block` rows, for which it reads the weight
@@ -16,12 +16,12 @@
 // takes rows i, i + 8, ...; the warps' sums are added in their order and stand in partial[range][N], which `pan_add_partials` adds to dw, range by
 // range. Bytes: x and dy once, and 8 for a column and range of rows. FLOPs: 3 for an element.
 //
-// budget: pan_rms_norm_f32 registers 64 shared 65664
-// budget: pan_rms_norm_bf16 registers 64 shared 131200
+// budget: pan_rms_norm_f32 registers 64 shared 32896
+// budget: pan_rms_norm_bf16 registers 64 shared 65664
 // budget: pan_rms_norm_any_f32 registers 40 shared 128
 // budget: pan_rms_norm_any_bf16 registers 40 shared 128
-// budget: pan_rms_norm_backward_f32 registers 128 shared 65664
-// budget: pan_rms_norm_backward_bf16 registers 128 shared 131200
+// budget: pan_rms_norm_backward_f32 registers 128 shared 32896
+// budget: pan_rms_norm_backward_bf16 registers 128 shared 65664
 // budget: pan_rms_norm_backward_any_f32 registers 40 shared 128
 // budget: pan_rms_norm_backward_any_bf16 registers 40 shared 128
 // budget: pan_rms_norm_weight_grad_f32 registers 64 shared 4096
