@@ -134,7 +134,8 @@ template <int ROWS, int K, int STEPS, int THREADS, bool ALONG> struct Operand {
 
   // A step made of f32: element (row, r) is bf16(scale x[row * row_stride + r * r_stride]), zero beyond rows and r_count; of as many r
   // as are needed, to a power of 2. Lanes run along the stride of 1.
-  static __device__ __forceinline__ void fill(unsigned char *stage, const float *__restrict__ x, int rows, int r_count, int64_t row_stride, int64_t r_stride, float scale) {
+  static __device__ __forceinline__ void fill(unsigned char *stage, const float *__restrict__ x, int rows, int r_count, int64_t row_stride, int64_t r_stride,
+                                              float scale) {
     int depth_log = 4;
     while (1 << depth_log < min(r_count, K)) depth_log++;
     bool along = r_stride == 1;
@@ -237,7 +238,8 @@ struct LowRank {
 };
 
 template <class T, bool A_ALONG, bool B_ALONG>
-__device__ __forceinline__ void run(const bf16 *a_matrix, int a_stride, const bf16 *b_matrix, int b_stride, Output o, int k, int k_skip, LowRank low, float *partial, int k_part) {
+__device__ __forceinline__ void run(const bf16 *a_matrix, int a_stride, const bf16 *b_matrix, int b_stride, Output o, int k, int k_skip, LowRank low,
+                                    float *partial, int k_part) {
   typedef Operand<T::M, T::K, T::STEPS, T::THREADS, A_ALONG> A;
   typedef Operand<T::N, T::K, T::STEPS, T::THREADS, B_ALONG> B;
   constexpr int MI = WARP / 16, NI = WARP / 8;
@@ -245,14 +247,14 @@ __device__ __forceinline__ void run(const bf16 *a_matrix, int a_stride, const bf
   uint32_t base = shared_address(shared);
 
   // Which tile: GROUP rows of tiles at a time, down each column of the group.
-  int rows = (o.m + T::M - 1) / T::M, columns = (o.n + T::N - 1) / T::N;
+  int rows = (o.m - 1) / T::M + 1, columns = (o.n - 1) / T::N + 1;
   int group = blockIdx.x / (GROUP * columns), in_group = blockIdx.x % (GROUP * columns);
   int height = min(GROUP, rows - group * GROUP);
   int tile_row = (group * GROUP + in_group % height) * T::M, tile_column = in_group / height * T::N;
-  int k_from = blockIdx.y * k_part, k_to = min(k, k_from + k_part);
+  int k_from = blockIdx.y * k_part, depth = min(k - k_from, k_part);
 
   // The first step takes what full ones leave.
-  int iterations = (k_to - k_from + T::K - 1) / T::K, first = k_to - k_from - (iterations - 1) * T::K;
+  int iterations = (depth - 1) / T::K + 1, first = depth - (iterations - 1) * T::K;
   A a;
   B b;
   a.start(a_matrix, o.m, a_stride, tile_row, k_from, k_skip);
@@ -292,7 +294,8 @@ __device__ __forceinline__ void run(const bf16 *a_matrix, int a_stride, const bf
   for (int r = 0; r < low.rank && blockIdx.y == 0; r += T::K) {
     if (r > 0) __syncthreads();
     A::fill(shared + LAST, low.s + tile_row * (int64_t)low.rank + r, o.m - tile_row, low.rank - r, low.rank, 1, low.scaling);
-    B::fill(shared + LAST + T::A_BYTES, low.factor + tile_column * low.factor_row + r * low.factor_col, o.n - tile_column, low.rank - r, low.factor_row, low.factor_col, 1.0f);
+    B::fill(shared + LAST + T::A_BYTES, low.factor + tile_column * low.factor_row + r * low.factor_col, o.n - tile_column, low.rank - r, low.factor_row,
+            low.factor_col, 1.0f);
     __syncthreads();
 #pragma unroll
     for (int step = 0; step < T::STEPS; step++) {
@@ -335,16 +338,20 @@ __device__ __forceinline__ void run(const bf16 *a_matrix, int a_stride, const bf
 #pragma unroll
   for (int i = 0; i < MI * 2; i++) {
 #pragma unroll
-    for (int j = 0; j < NI; j++) *reinterpret_cast<float2 *>(own + i * 8 * RESULT_LINE + j * 8) = make_float2(sums[i / 2][j][i % 2 * 2], sums[i / 2][j][i % 2 * 2 + 1]);
+    for (int j = 0; j < NI; j++) {
+      *reinterpret_cast<float2 *>(own + i * 8 * RESULT_LINE + j * 8) = make_float2(sums[i / 2][j][i % 2 * 2], sums[i / 2][j][i % 2 * 2 + 1]);
+    }
   }
   __syncthreads();
   if (partial) o = {partial + blockIdx.y * (o.m * o.stride), o.stride, o.m, o.n, false, false};
   constexpr int PARTS = T::WARPS_M * T::WARPS_N, ROWS = WARP / T::SLICES;
-  store<ROWS, T::SLICES, PARTS * RESULT>(results + warp % PARTS * RESULT + slice * ROWS * RESULT_LINE, tile_row + warp_row + slice * ROWS, tile_column + warp_column, o);
+  store<ROWS, T::SLICES, PARTS * RESULT>(results + warp % PARTS * RESULT + slice * ROWS * RESULT_LINE, tile_row + warp_row + slice * ROWS,
+                                         tile_column + warp_column, o);
 }
 
 // c = sum of parts (+ c), each [m, stride] f32, in ascending order.
-template <typename C> __device__ __forceinline__ void add(const float *__restrict__ partial, int64_t m, int64_t n, int64_t stride, int parts, C *__restrict__ c, int accumulate) {
+template <typename C>
+__device__ __forceinline__ void add(const float *__restrict__ partial, int64_t m, int64_t n, int64_t stride, int parts, C *__restrict__ c, int accumulate) {
   int64_t from = (blockIdx.x * (int64_t)blockDim.x + threadIdx.x) * 4;
   struct alignas(4 * sizeof(C)) Pack {
     C at[4];
@@ -431,9 +438,11 @@ extern "C" __global__ void __launch_bounds__(256) pan_gemm_bf16_align(const bf16
   *reinterpret_cast<uint4 *>(to + line * stride + first + front) = make_uint4(words[0], words[1], words[2], words[3]);
 }
 
-extern "C" __global__ void __launch_bounds__(256) pan_gemm_bf16_add_f32(const float *partial, long long m, long long n, long long stride, int parts, float *c, int accumulate) {
+extern "C" __global__ void __launch_bounds__(256)
+    pan_gemm_bf16_add_f32(const float *partial, long long m, long long n, long long stride, int parts, float *c, int accumulate) {
   gemm_bf16::add(partial, m, n, stride, parts, c, accumulate);
 }
-extern "C" __global__ void __launch_bounds__(256) pan_gemm_bf16_add_bf16(const float *partial, long long m, long long n, long long stride, int parts, bf16 *c, int accumulate) {
+extern "C" __global__ void __launch_bounds__(256)
+    pan_gemm_bf16_add_bf16(const float *partial, long long m, long long n, long long stride, int parts, bf16 *c, int accumulate) {
   gemm_bf16::add(partial, m, n, stride, parts, c, accumulate);
 }

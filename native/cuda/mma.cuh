@@ -22,11 +22,17 @@ __device__ __forceinline__ void store_shared(float *to, float4 v) {
 // Four matrices of 8 x 8 bf16: lane 8 i + r gives the address of row r of matrix i (16 bytes, aligned so), and register i of lane 4 g + t
 // gets elements 2 t, 2 t + 1 of row g of matrix i: A's fragment from row-major A, B's from row-major B^T.
 __device__ __forceinline__ void ldmatrix(uint32_t (&to)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(address) : "memory");
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(address)
+               : "memory");
 }
 // The same transposed: register i of lane 4 g + t gets elements g of rows 2 t and 2 t + 1 of matrix i: B's fragment from row-major B.
 __device__ __forceinline__ void ldmatrix_trans(uint32_t (&to)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(address) : "memory");
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(address)
+               : "memory");
 }
 
 // ---- tensor cores ----------------------------------------------------------------------------------------------------

@@ -163,7 +163,8 @@ final class CudaGemm {
         }
         launch.pointer(partial).arg(partK).run();
         if (parts > 1) {
-            cuda.launch("pan_gemm_bf16_add_" + CudaContext.suffix(c)).grid(Math.ceilDiv(Math.ceilDiv((long) m * n, 4L), 256L)).threads(256)
+            long threads = Math.ceilDiv((long) m * n, 4L);
+            cuda.launch("pan_gemm_bf16_add_" + CudaContext.suffix(c)).grid(Math.ceilDiv(threads, 256L)).threads(256)
                     .pointer(partial).arg((long) m).arg((long) n).arg(stride).arg(parts).arg(c).arg(accumulate).run();
         }
     }
@@ -179,7 +180,8 @@ final class CudaGemm {
         int stride = Math.ceilDiv(length, ALIGNMENT) * ALIGNMENT;
         long chunks = (long) rows * (stride / ALIGNMENT);
         long copy = cuda.scratch().at(side + " matrix of a product, aligned", chunks * ALIGNMENT * matrix.type().bytes());
-        cuda.launch("pan_gemm_bf16_align").grid(Math.ceilDiv(chunks, 256L)).threads(256).arg(matrix).arg((long) rows).arg(length).arg(front).pointer(copy).arg(stride).run();
+        cuda.launch("pan_gemm_bf16_align").grid(Math.ceilDiv(chunks, 256L)).threads(256)
+                .arg(matrix).arg((long) rows).arg(length).arg(front).pointer(copy).arg(stride).run();
         return new Operand(copy, stride);
     }
 }

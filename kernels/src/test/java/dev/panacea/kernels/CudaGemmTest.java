@@ -27,7 +27,8 @@ class CudaGemmTest {
     /** m, n, k of any kind: some matrices have rows that are not aligned to 16 bytes. */
     private static final int[][] ODD = {{1, 1, 1}, {3, 17, 31}, {17, 3, 130}, {63, 65, 33}, {65, 63, 1}, {127, 129, 70}, {130, 67, 1100}, {1, 257, 65}};
     /** m, n, k where those that rows run along (see {@link #aligned}) are multiples of 8; the others are as odd as may be. */
-    private static final int[][] ALIGNED = {{1, 1, 8}, {3, 8, 32}, {63, 17, 64}, {64, 64, 40}, {65, 130, 120}, {127, 257, 72}, {130, 129, 200}, {257, 63, 96}, {130, 264, 1096}};
+    private static final int[][] ALIGNED = {{1, 1, 8}, {3, 8, 32}, {63, 17, 64}, {64, 64, 40}, {65, 130, 120}, {127, 257, 72}, {130, 129, 200}, {257, 63, 96},
+        {130, 264, 1096}};
     private static final int[][] LONG = {{3, 530, 264}, {530, 65, 40}};
     private static final int[] RANKS = {0, 1, 3, 8, 16, 33, 70};
     private static final DType[] TYPES = {DType.BF16, DType.F32};
@@ -67,9 +68,10 @@ class CudaGemmTest {
     /** @param tile the kernel, or none: as the sizes choose */
     private record Product(Mode mode, Optional<Tile> tile, int m, int n, int k, int partK, DType type, boolean accumulate, int rank, boolean swapped, int shift) {
         KernelCase asCase() {
-            KernelCase c = new KernelCase("gemm %s %s ->%s m=%d n=%d k=%d%s%s%s%s".formatted(mode, tile.map(Tile::name).orElse("chosen"), type, m, n, k,
-                    partK < k ? " parts of " + partK : "", rank > 0 ? " rank=" + rank + (swapped ? " factor [rank, n]" : " factor [n, rank]") : "", accumulate ? " accumulate" : "",
-                    shift > 0 ? " from element " + shift : ""));
+            String size = "gemm %s %s ->%s m=%d n=%d k=%d".formatted(mode, tile.map(Tile::name).orElse("chosen"), type, m, n, k);
+            String lowRank = rank == 0 ? "" : " rank=" + rank + (swapped ? " factor [rank, n]" : " factor [n, rank]");
+            KernelCase c = new KernelCase(size + (partK < k ? " parts of " + partK : "") + lowRank + (accumulate ? " accumulate" : "")
+                    + (shift > 0 ? " from element " + shift : ""));
             c.in("a", DType.BF16, shift + (long) m * k).in("b", DType.BF16, shift + (long) n * k);
             if (rank > 0) {
                 c.in("s", DType.F32, (long) m * rank).in("factor", DType.F32, (long) n * rank);
@@ -86,7 +88,7 @@ class CudaGemmTest {
         private void run(Kernels on, KernelCase.Buffers b) {
             if (on instanceof CudaKernels) {
                 Optional<LowRank> low = rank == 0 ? Optional.empty()
-                        : Optional.of(swapped ? new LowRank(b.at("s"), b.at("factor"), 1, n, rank, 1.5f) : new LowRank(b.at("s"), b.at("factor"), rank, 1, rank, 1.5f));
+                        : Optional.of(new LowRank(b.at("s"), b.at("factor"), swapped ? 1 : rank, swapped ? n : 1, rank, 1.5f));
                 multiply(matrix(b, "a"), matrix(b, "b"), matrix(b, "c"), low);
             } else {
                 product(on, b, matrix(b, "c"), accumulate);
@@ -173,8 +175,8 @@ class CudaGemmTest {
         int k = aligned && mode == Mode.TN ? size[2] - 3 : size[2];
         int partK = k > 150 && i % 2 == 0 ? Math.max(128, k / 3 / 128 * 128) : k;
         DType type = mode == Mode.TN ? DType.F32 : TYPES[i % 2];
-        products.add(new Product(mode, tile, m, n, k, partK, type, mode == Mode.TN || i / 2 % 2 == 0, mode == Mode.TN ? 0 : RANKS[i % RANKS.length], i / 7 % 2 == 0,
-                aligned ? 0 : i % 9));
+        int rank = mode == Mode.TN ? 0 : RANKS[i % RANKS.length];
+        products.add(new Product(mode, tile, m, n, k, partK, type, mode == Mode.TN || i / 2 % 2 == 0, rank, i / 7 % 2 == 0, aligned ? 0 : i % 9));
     }
 
     private static int aligned(int size) {
