@@ -18,12 +18,12 @@
 //
 // budget: pan_rms_norm_f32 registers 64 shared 32896
 // budget: pan_rms_norm_bf16 registers 64 shared 65664
-// budget: pan_rms_norm_any_f32 registers 40 shared 128
-// budget: pan_rms_norm_any_bf16 registers 40 shared 128
+// budget: pan_rms_norm_any_f32 registers 40 shared 1024
+// budget: pan_rms_norm_any_bf16 registers 40 shared 1024
 // budget: pan_rms_norm_backward_f32 registers 128 shared 32896
 // budget: pan_rms_norm_backward_bf16 registers 128 shared 65664
-// budget: pan_rms_norm_backward_any_f32 registers 40 shared 128
-// budget: pan_rms_norm_backward_any_bf16 registers 40 shared 128
+// budget: pan_rms_norm_backward_any_f32 registers 40 shared 1024
+// budget: pan_rms_norm_backward_any_bf16 registers 40 shared 1024
 // budget: pan_rms_norm_weight_grad_f32 registers 64 shared 4096
 // budget: pan_rms_norm_weight_grad_bf16 registers 64 shared 8192
 // budget: pan_rms_norm_weight_grad_any_f32 registers 64 shared 1024
