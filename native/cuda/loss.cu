@@ -10,9 +10,9 @@
 // f32; exponents are differences to the maximum, exact where they matter, so large logits cost no precision. Gradients are rounded once.
 // A target outside the vocabulary is reported; its row has the loss 0 and the gradient 0.
 //
-// budget: pan_cross_entropy registers 40 shared 264
-// budget: pan_cross_entropy_grad_f32 registers 40 shared 264
-// budget: pan_cross_entropy_grad_bf16 registers 40 shared 264
+// budget: pan_cross_entropy registers 40 shared 1024
+// budget: pan_cross_entropy_grad_f32 registers 40 shared 1024
+// budget: pan_cross_entropy_grad_bf16 registers 40 shared 1024
 #include <float.h>
 
 #include "common.cuh"

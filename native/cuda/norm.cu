@@ -4,11 +4,11 @@
 //   x^ = x inv;   dx = inv (dy w - x^ mean(dy w x^)) (+ dx);   dw += sum over the rows of dy x^
 //
 // x, y, dy, dx are row-major, f32 or bf16; w, inv[M], dw are f32. All arithmetic is f32; a lane sums its elements in ascending order, then the lanes of a
-// warp, then the warps of a row, so the order depends on the shape alone. A result is rounded once.
+// warp, then the warps of a row, so the order depends on the shape and on which of the ways below it takes. A result is rounded once.
 //
 // Forward and backward, `pan_rms_norm_*` and `pan_rms_norm_backward_*`: blocks of 16 warps, `warps_per_row` (a power of two) of which share a row; a lane
-// keeps up to 8 pieces of 16 bytes of it in registers, so every row is read once. A block works on `rows_per_block` rows, for which it reads the weight
-// once, into shared memory. Rows up to 16 * 32 * 8 pieces whose pieces are aligned; all others take `pan_rms_norm_any_*`: a block for a row, which it
+// keeps up to 4 pieces of 16 bytes of it in registers, so every row is read once. A block works on `rows_per_block` rows, for which it reads the weight
+// once, into shared memory. Rows up to 16 * 32 * 4 pieces whose pieces are aligned; all others take `pan_rms_norm_any_*`: a block for a row, which it
 // reads twice, element by element.
 // Bytes: x, y (x, dy, dx, and dx again with accumulate) once, the weight once per block. FLOPs: 4 (10) for an element.
 //
@@ -16,14 +16,14 @@
 // takes rows i, i + 8, ...; the warps' sums are added in their order and stand in partial[range][N], which `pan_add_partials` adds to dw, range by
 // range. Bytes: x and dy once, and 8 for a column and range of rows. FLOPs: 3 for an element.
 //
-// budget: pan_rms_norm_f32 registers 64 shared 65664
-// budget: pan_rms_norm_bf16 registers 64 shared 131200
-// budget: pan_rms_norm_any_f32 registers 40 shared 128
-// budget: pan_rms_norm_any_bf16 registers 40 shared 128
-// budget: pan_rms_norm_backward_f32 registers 128 shared 65664
-// budget: pan_rms_norm_backward_bf16 registers 128 shared 131200
-// budget: pan_rms_norm_backward_any_f32 registers 40 shared 128
-// budget: pan_rms_norm_backward_any_bf16 registers 40 shared 128
+// budget: pan_rms_norm_f32 registers 64 shared 32896
+// budget: pan_rms_norm_bf16 registers 64 shared 65664
+// budget: pan_rms_norm_any_f32 registers 40 shared 1024
+// budget: pan_rms_norm_any_bf16 registers 40 shared 1024
+// budget: pan_rms_norm_backward_f32 registers 128 shared 32896
+// budget: pan_rms_norm_backward_bf16 registers 128 shared 65664
+// budget: pan_rms_norm_backward_any_f32 registers 40 shared 1024
+// budget: pan_rms_norm_backward_any_bf16 registers 40 shared 1024
 // budget: pan_rms_norm_weight_grad_f32 registers 64 shared 4096
 // budget: pan_rms_norm_weight_grad_bf16 registers 64 shared 8192
 // budget: pan_rms_norm_weight_grad_any_f32 registers 64 shared 1024
@@ -33,7 +33,7 @@
 
 namespace norms {
 
-constexpr int WARPS = 16, THREADS = 32 * WARPS, PIECES = 8;  // of a block; of a lane
+constexpr int WARPS = 16, THREADS = 32 * WARPS, PIECES = 4;  // of a block; of a lane
 
 // 16 bytes of a row.
 template <typename T> struct alignas(16) Piece {
@@ -71,6 +71,7 @@ __device__ __forceinline__ void forward(const T *__restrict__ x, const float *__
   constexpr int SIZE = Piece<T>::SIZE;
   const int pieces = n / SIZE, lanes = 32 * warps_per_row, lane = threadIdx.x % lanes, rows_at_once = WARPS / warps_per_row;
   float *partial = reinterpret_cast<float *>(shared + n / 4);
+#pragma unroll 1
   for (int pass = 0; pass * rows_at_once < rows_per_block; pass++) {
     const int row = blockIdx.x * rows_per_block + pass * rows_at_once + threadIdx.x / lanes;
     const Piece<T> *in = reinterpret_cast<const Piece<T> *>(x) + (long long)row * pieces;
@@ -112,6 +113,7 @@ __device__ __forceinline__ void backward(const T *__restrict__ x, const float *_
   constexpr int SIZE = Piece<T>::SIZE;
   const int pieces = n / SIZE, lanes = 32 * warps_per_row, lane = threadIdx.x % lanes, rows_at_once = WARPS / warps_per_row;
   float *partial = reinterpret_cast<float *>(shared + n / 4);
+#pragma unroll 1
   for (int pass = 0; pass * rows_at_once < rows_per_block; pass++) {
     const int row = blockIdx.x * rows_per_block + pass * rows_at_once + threadIdx.x / lanes;
     const long long start = (long long)row * pieces;
@@ -227,11 +229,11 @@ __device__ __forceinline__ void weight_grad(const T *__restrict__ x, const float
 }  // namespace norms
 
 #define NORM_KERNELS(NAME, T)                                                                                                                                                              \
-  extern "C" __global__ void __launch_bounds__(norms::THREADS)                                                                                                                           \
+  extern "C" __global__ void __launch_bounds__(norms::THREADS, 2)                                                                                                                           \
       pan_rms_norm_##NAME(const T *x, const float *weight, float eps, int m, int n, int warps_per_row, int rows_per_block, T *y, float *inv) {                                             \
     norms::forward(x, weight, eps, m, n, warps_per_row, rows_per_block, y, inv);                                                                                                            \
   }                                                                                                                                                                                        \
-  extern "C" __global__ void __launch_bounds__(norms::THREADS) pan_rms_norm_backward_##NAME(const T *x, const float *weight, const float *inv, const T *dy, int m, int n,                \
+  extern "C" __global__ void __launch_bounds__(norms::THREADS, 1) pan_rms_norm_backward_##NAME(const T *x, const float *weight, const float *inv, const T *dy, int m, int n,                \
                                                                                               int warps_per_row, int rows_per_block, T *dx, int accumulate) {                              \
     norms::backward(x, weight, inv, dy, m, n, warps_per_row, rows_per_block, dx, accumulate);                                                                                               \
   }                                                                                                                                                                                        \

@@ -8,7 +8,7 @@
 // the first k; pan_top_k_keys does the same with keys, as often as it takes until a row has k; pan_top_k_results writes ids and values.
 // Bytes: the logits once, and for the k largest 16 k for every TILE elements. Comparisons: one for an element; TILE log2(TILE) (log2(TILE) + 1) / 4 for a tile.
 //
-// budget: pan_arg_max_parts registers 40 shared 64
+// budget: pan_arg_max_parts registers 40 shared 1024
 // budget: pan_arg_max registers 64 shared 0
 // budget: pan_top_k_logits registers 40 shared 32768
 // budget: pan_top_k_keys registers 40 shared 32768

@@ -5,9 +5,9 @@
 // where packs are not aligned, their elements are read one by one.
 // Bytes: x once. FLOPs: 2 for an element, double.
 //
-// budget: pan_sum_of_squares_f32 registers 40 shared 64
-// budget: pan_sum_of_squares_bf16 registers 40 shared 64
-// budget: pan_sum_partials registers 40 shared 64
+// budget: pan_sum_of_squares_f32 registers 40 shared 1024
+// budget: pan_sum_of_squares_bf16 registers 40 shared 1024
+// budget: pan_sum_partials registers 40 shared 1024
 #include "common.cuh"
 
 namespace sums {

@@ -11,7 +11,7 @@ final class CudaLayers {
 
     /** Of norm.cu: warps of a block, pieces of a row that a lane keeps, and rows for which a block reads the weight once. */
     private static final int NORM_WARPS = 16;
-    private static final int NORM_PIECES = 8;
+    private static final int NORM_PIECES = 4;
     private static final int NORM_ROWS = 16;
     /** Fewer rows than this times {@link #NORM_ROWS} are spread over more blocks. */
     private static final int NORM_BLOCKS = 32;

@@ -21,16 +21,16 @@ final class CudaOptimizer {
     }
 
     void adamW(DeviceBuffer p, DeviceBuffer g, DeviceBuffer m, DeviceBuffer v, long n, AdamWStep s) {
-        float correction1 = (float) (1 - power(s.beta1(), s.step()));
-        float correction2 = (float) Math.sqrt(1 - power(s.beta2(), s.step()));
+        float correction1 = (float) (1 - ReferenceAdamW8bit.power(s.beta1(), s.step()));
+        float correction2 = (float) Math.sqrt(1 - ReferenceAdamW8bit.power(s.beta2(), s.step()));
         cuda.launch("pan_adamw").grid(Math.ceilDiv(n, (long) PER_THREAD * THREADS)).threads(THREADS).arg(p).arg(g).arg(m).arg(v).arg(n).arg(s.gradScale())
                 .arg(s.beta1()).arg((float) (1.0 - s.beta1())).arg(s.beta2()).arg((float) (1.0 - s.beta2()))
                 .arg(s.learningRate()).arg(correction1).arg(correction2).arg(s.eps()).arg(keep(s)).run();
     }
 
     void adamW8bit(DeviceBuffer p, DeviceBuffer g, Moments8bit moments, long n, AdamWStep s) {
-        double correction1 = 1 - power(s.beta1(), s.step());
-        double correction2 = Math.sqrt(1 - power(s.beta2(), s.step()));
+        double correction1 = 1 - ReferenceAdamW8bit.power(s.beta1(), s.step());
+        double correction2 = Math.sqrt(1 - ReferenceAdamW8bit.power(s.beta2(), s.step()));
         long grid = Math.ceilDiv(n, (long) Moments8bit.BLOCK * WARPS * BLOCKS_PER_WARP);
         cuda.launch("pan_adamw8bit").grid(grid).threads(THREADS).arg(p).arg(g)
                 .arg(moments.mCodes()).arg(moments.vCodes()).arg(moments.mAbsmax()).arg(moments.vAbsmax()).arg(moments.mLevels()).arg(moments.vLevels()).arg(n).arg(s.gradScale())
@@ -40,19 +40,6 @@ final class CudaOptimizer {
 
     private static float keep(AdamWStep s) {
         return (float) (1 - (double) s.learningRate() * s.weightDecay());
-    }
-
-    /** By squaring, as the other backends have it: the factors must be the same to the bit. */
-    private static double power(double base, long exponent) {
-        double result = 1;
-        double factor = base;
-        for (long e = exponent; e > 0; e >>= 1) {
-            if ((e & 1) == 1) {
-                result *= factor;
-            }
-            factor *= factor;
-        }
-        return result;
     }
 
     double sumOfSquares(DeviceBuffer x, long n) {

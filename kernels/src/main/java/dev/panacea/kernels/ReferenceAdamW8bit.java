@@ -32,8 +32,8 @@ final class ReferenceAdamW8bit {
         this.rest2 = (float) (1.0 - step.beta2());
     }
 
-    /** By squaring: Math.pow may differ in the last bit from one machine to the next. */
-    private static double power(double base, long exponent) {
+    /** By squaring: Math.pow may differ in the last bit from one machine to the next, and the factors of an update must not. */
+    static double power(double base, long exponent) {
         double result = 1;
         double factor = base;
         for (long e = exponent; e > 0; e >>= 1) {
