@@ -21,7 +21,7 @@ import org.junit.jupiter.api.TestFactory;
 /**
  * Figures of transformers, PEFT, bitsandbytes and sacreBLEU, computed again with the reference kernels and with the native ones. The folder
  * is the system property {@code panacea.golden}; every case found in it is run, and one of a kind that is not supported yet is reported
- * as skipped, by name. A small part of the figures is among the project's own test resources, so that this test means something without
+ * as skipped, by name; with {@code -Dpanacea.golden.cases=PATTERN} only those whose name matches. A small part of the figures is among the project's own test resources, so that this test means something without
  * the folder.
  */
 class GoldenTest {
@@ -54,7 +54,7 @@ class GoldenTest {
     private static Stream<DynamicNode> cases(Path folder) {
         List<DynamicNode> nodes = new ArrayList<>();
         try (Stream<Path> entries = Files.list(folder)) {
-            for (Path entry : entries.sorted().toList()) {
+            for (Path entry : entries.filter(e -> e.getFileName().toString().matches(System.getProperty("panacea.golden.cases", ".*"))).sorted().toList()) {
                 String name = entry.getFileName().toString();
                 if (Files.exists(entry.resolve("reference.json"))) {
                     nodes.add(dynamicContainer(name, TrainingFigures.tests(entry, TestBackend.all())));
