@@ -47,6 +47,7 @@
 // budget: pan_attention_generic_dq_bf16_256 registers 176 shared 102400
 // budget: pan_attention_generic_dkv_bf16_256 registers 160 shared 104960
 #include "common.cuh"
+#include "fast.cuh"
 
 namespace attention_generic {
 
@@ -302,14 +303,14 @@ __device__ __forceinline__ void forward(const T *__restrict__ q, const T *__rest
         most = fmaxf(most, scores[i][j]);
       }
       most = half_max(most);  // of at least one visible key: every query sees key 0
-      const float shrink = exp2f(largest[i] - most);
+      const float shrink = fast_exp2(largest[i] - most);
       largest[i] = most;
       denominator[i] *= shrink;
 #pragma unroll
       for (int c = 0; c < D / 16; c++) sums[i][c] *= shrink;
 #pragma unroll
       for (int j = 0; j < TN; j++) {
-        const float weight = exp2f(scores[i][j] - most);
+        const float weight = fast_exp2(scores[i][j] - most);
         denominator[i] += weight;
         weights[(ty * TM + i) * (KEYS + PAD) + tx + 16 * j] = weight;
       }
@@ -387,7 +388,7 @@ __device__ __forceinline__ void backward_queries(const T *__restrict__ q, const 
     for (int i = 0; i < TM; i++)
 #pragma unroll
       for (int j = 0; j < TN; j++) {
-        const float weight = from + tx + 16 * j < visible[i] ? exp2f(scores[i][j] * scale - log_sum[i]) : 0.0f;
+        const float weight = from + tx + 16 * j < visible[i] ? fast_exp2(scores[i][j] * scale - log_sum[i]) : 0.0f;
         weights[(ty * TM + i) * (KEYS + PAD) + tx + 16 * j] = weight * (products[i][j] - row_sum[i]);
       }
     __syncwarp();
@@ -444,7 +445,7 @@ __device__ __forceinline__ void backward_keys(const T *__restrict__ q, const T *
       const int visible = there ? s.keys - s.queries + row / group + 1 : 0;
 #pragma unroll
       for (int j = 0; j < TN; j++) {
-        const float weight = first + tx + 16 * j < visible ? exp2f(scores[i][j] * scale - log_sum) : 0.0f;
+        const float weight = first + tx + 16 * j < visible ? fast_exp2(scores[i][j] * scale - log_sum) : 0.0f;
         weights[(ty * TM + i) * (KEYS + PAD) + tx + 16 * j] = weight;
         weight_grads[(ty * TM + i) * (KEYS + PAD) + tx + 16 * j] = weight * (products[i][j] - row_sum);
       }

@@ -21,24 +21,10 @@ namespace dequantizing {
 constexpr int THREADS = 256;
 constexpr int CHUNK = 1024;
 
-// The codes of COUNT elements from element e on, e a multiple of COUNT, as far as there are.
-template <int COUNT> __device__ __forceinline__ uint32_t load_codes(const uint8_t *packed, long long e, long long n, bool aligned) {
-  const uint8_t *p = packed + e / 2;
-  if (aligned && e + COUNT <= n) {
-    if constexpr (COUNT == 8) return __ldcs(reinterpret_cast<const uint32_t *>(p));
-    else return __ldcs(reinterpret_cast<const uint16_t *>(p));
-  }
-  uint32_t codes = 0;
-#pragma unroll
-  for (int i = 0; i < COUNT; i += 2) {
-    if (e + i < n) codes |= static_cast<uint32_t>(p[i / 2]) << 4 * i;
-  }
-  return codes;
-}
-
 template <typename T> __device__ __forceinline__ void run(const uint8_t *packed, const float *levels, weight::Absmax absmax, int shift, T *y, long long n) {
   constexpr int COUNT = weight::PER_16<T>;
   constexpr int STEPS = CHUNK / (32 * COUNT);
+  using Codes = typename weight::CodesOf<COUNT>::Type;
   __shared__ float code_levels[256];
   if (absmax.nested()) {
     code_levels[threadIdx.x] = absmax.code_levels[threadIdx.x];
@@ -47,23 +33,31 @@ template <typename T> __device__ __forceinline__ void run(const uint8_t *packed,
   }
   int lane = threadIdx.x % 32;
   float level = levels[lane % 16];
-  bool aligned = weight::aligned(packed, COUNT / 2) && weight::aligned(y, 16);
+  bool aligned = weight::aligned(packed, sizeof(Codes)) && weight::aligned(y, 16);
   int scales = CHUNK >> shift > 0 ? CHUNK >> shift : 1;
   long long warps = static_cast<long long>(gridDim.x) * (THREADS / 32);
   for (long long base = (blockIdx.x * (THREADS / 32LL) + threadIdx.x / 32) * CHUNK; base < n; base += warps * CHUNK) {
-    uint32_t codes[STEPS];
+    int count = static_cast<int>(n - base < CHUNK ? n - base : CHUNK);
+    if (aligned && count == CHUNK) {
+      const Codes *from = reinterpret_cast<const Codes *>(packed + base / 2) + lane;
+      uint32_t codes[STEPS];
 #pragma unroll
-    for (int s = 0; s < STEPS; s++) codes[s] = load_codes<COUNT>(packed, base + (s * 32 + lane) * COUNT, n, aligned);
-    long long block = (base >> shift) + lane;
-    float scale = lane < scales && block << shift < n ? absmax.at(block) : 0.0f;
+      for (int s = 0; s < STEPS; s++) codes[s] = __ldcs(from + s * 32);
+      float scale = lane < scales ? absmax.at((base >> shift) + lane) : 0.0f;
 #pragma unroll
-    for (int s = 0; s < STEPS; s++) {
-      int at = (s * 32 + lane) * COUNT;
-      float factor = __shfl_sync(0xFFFFFFFFu, scale, at >> shift);
-      float v[COUNT];
+      for (int s = 0; s < STEPS; s++) {
+        int at = (s * 32 + lane) * COUNT;
+        float factor = __shfl_sync(0xFFFFFFFFu, scale, at >> shift);
+        float v[COUNT];
 #pragma unroll
-      for (int i = 0; i < COUNT; i++) v[i] = __fmul_rn(weight::look_up(level, codes[s] >> weight::code_bit(i)), factor);
-      weight::store(y + base + at, v, n - base - at, aligned);
+        for (int i = 0; i < COUNT; i++) v[i] = __fmul_rn(weight::look_up(level, codes[s] >> weight::code_bit(i)), factor);
+        weight::store_whole(y + base + at, v);
+      }
+    } else {
+      for (int at = lane; at < count; at += 32) {
+        long long e = base + at;
+        y[e] = from_f32<T>(__fmul_rn(levels[weight::code_of(packed, e)], absmax.at(e >> shift)));
+      }
     }
   }
 }

@@ -90,21 +90,21 @@ __device__ __forceinline__ void run_plain(const uint8_t *data, const int *index,
   if (!item.find(index, rows, cols, SEGMENT, limit, pair, report)) return;
   const uint8_t *from = data + (item.stored * cols + item.from) * static_cast<long long>(sizeof(S));
   T *to = y + item.row * cols + item.from;
-  bool load_aligned = weight::aligned(from, sizeof(Pack)), store_aligned = weight::aligned(to, COUNT * sizeof(T));
-  long long count = cols - item.from < SEGMENT ? cols - item.from : SEGMENT;
+  int lane = threadIdx.x % 32;
+  int count = static_cast<int>(cols - item.from < SEGMENT ? cols - item.from : SEGMENT);
+  if (count % COUNT == 0 && weight::aligned(from, sizeof(Pack)) && weight::aligned(to, COUNT * sizeof(T))) {
 #pragma unroll
-  for (int s = 0; s < SEGMENT / (32 * COUNT); s++) {
-    int at = (s * 32 + threadIdx.x % 32) * COUNT;
-    float v[COUNT];
-    if (load_aligned && at + COUNT <= count) {
+    for (int s = 0; s < SEGMENT / (32 * COUNT); s++) {
+      int at = (s * 32 + lane) * COUNT;
+      if (at >= count) break;
       Pack pack = *reinterpret_cast<const Pack *>(from + at * sizeof(S));
+      float v[COUNT];
 #pragma unroll
       for (int i = 0; i < COUNT; i++) v[i] = to_f32(pack.at[i]);
-    } else {
-#pragma unroll
-      for (int i = 0; i < COUNT; i++) v[i] = at + i < count ? load_one<S>(from + (at + i) * sizeof(S)) : 0.0f;
+      weight::store_whole(to + at, v);
     }
-    weight::store(to + at, v, count - at, store_aligned);
+  } else {
+    for (int at = lane; at < count; at += 32) to[at] = from_f32<T>(load_one<S>(from + at * sizeof(S)));
   }
 }
 
@@ -126,7 +126,8 @@ __device__ __forceinline__ void run_q4(const uint8_t *packed, const float *level
   long long base = item.stored * cols + item.from;
   T *to = y + item.row * cols + item.from;
   int count = static_cast<int>(cols - item.from < SEGMENT ? cols - item.from : SEGMENT);
-  if (cols % COUNT == 0 && weight::aligned(packed, COUNT / 2) && weight::aligned(y, 16)) {
+  using Codes = typename weight::CodesOf<COUNT>::Type;
+  if (cols % COUNT == 0 && weight::aligned(packed, sizeof(Codes)) && weight::aligned(y, 16)) {
     float level = levels[lane % 16];
 #pragma unroll
     for (int s = 0; s < SEGMENT / (32 * COUNT); s++) {
@@ -134,9 +135,7 @@ __device__ __forceinline__ void run_q4(const uint8_t *packed, const float *level
       uint32_t codes = 0;
       float factor = 0.0f;
       if (at < count) {
-        const uint8_t *p = packed + (base + at) / 2;
-        if constexpr (COUNT == 8) codes = *reinterpret_cast<const uint32_t *>(p);
-        else codes = *reinterpret_cast<const uint16_t *>(p);
+        codes = *reinterpret_cast<const Codes *>(packed + (base + at) / 2);
         factor = absmax.at(base + at >> shift);
       }
       float v[COUNT];
@@ -146,9 +145,7 @@ __device__ __forceinline__ void run_q4(const uint8_t *packed, const float *level
     }
   } else {
     for (int at = lane; at < count; at += 32) {
-      long long e = base + at;
-      int code = packed[e / 2] >> weight::code_bit(static_cast<int>(e % 2)) & 15;
-      to[at] = from_f32<T>(__fmul_rn(levels[code], absmax.at(e >> shift)));
+      to[at] = from_f32<T>(__fmul_rn(levels[weight::code_of(packed, base + at)], absmax.at(base + at >> shift)));
     }
   }
 }
@@ -188,11 +185,19 @@ __device__ __forceinline__ void run_blocks(const uint8_t *data, long long bytes,
   __syncwarp();
   const uint8_t *blocks = reinterpret_cast<const uint8_t *>(staged) + before;
   T *to = y + item.row * cols + item.from;
-  bool aligned = weight::aligned(to, 16);
-  for (int at = lane * COUNT; at < count; at += 32 * COUNT) {
-    float v[COUNT];
-    weight::decode<F>(blocks + at / ELEMENTS * BYTES, at % ELEMENTS, v);
-    weight::store(to + at, v, COUNT, aligned);
+  if (weight::aligned(to, 16)) {
+    for (int at = lane * COUNT; at < count; at += 32 * COUNT) {
+      float v[COUNT];
+      weight::decode<F>(blocks + at / ELEMENTS * BYTES, at % ELEMENTS, v);
+      weight::store_whole(to + at, v);
+    }
+  } else {
+    for (int at = lane * 4; at < count; at += 32 * 4) {
+      float v[4];
+      weight::decode<F>(blocks + at / ELEMENTS * BYTES, at % ELEMENTS, v);
+#pragma unroll
+      for (int i = 0; i < 4; i++) to[at + i] = from_f32<T>(v[i]);
+    }
   }
 }
 

@@ -32,6 +32,7 @@
 // budget: pan_gemm_f32_tn_64_scalar registers 80 shared 16384
 // budget: pan_gemm_f32_join registers 40 shared 0
 #include "common.cuh"
+#include "mma.cuh"
 
 namespace gemm_f32 {
 
@@ -110,7 +111,7 @@ template <int ROWS, bool ALONG, bool WIDE> struct Loader {
         to[2 * ROWS] = quad[l].z;
         to[3 * ROWS] = quad[l].w;
       } else {
-        *reinterpret_cast<float4 *>(to) = quad[l];
+        store_shared(to, quad[l]);
       }
     }
   }
@@ -273,7 +274,7 @@ __device__ __forceinline__ void run(const float *a, const float *b, int m, int n
       for (int j = 0; j < TN; j += cols.RUN) {
         float *to = shared + (own_rows.first / (LANES_M * TM) * rows.GROUP + own_rows.first % rows.GROUP + i) * COLS + own_cols.row(j);
         if (cols.RUN == 4) {
-          *reinterpret_cast<float4 *>(to) = make_float4(sum[run + i][j], sum[run + i][j + 1], sum[run + i][j + 2], sum[run + i][j + 3]);
+          store_shared(to, make_float4(sum[run + i][j], sum[run + i][j + 1], sum[run + i][j + 2], sum[run + i][j + 3]));
         } else {
           *to = sum[run + i][j];
         }
@@ -329,6 +330,8 @@ GEMM_F32(pan_gemm_f32_tn_64, 3, 4, 4, false, false, true)
 GEMM_F32(pan_gemm_f32_nt_16, 3, 8, 1, true, true, true)
 GEMM_F32(pan_gemm_f32_nn_16, 3, 8, 1, true, false, true)
 GEMM_F32(pan_gemm_f32_tn_16, 3, 8, 1, false, false, true)
+GEMM_F32(pan_gemm_f32_nt_16_rows, 3, 1, 8, true, true, true)
+GEMM_F32(pan_gemm_f32_nn_16_rows, 3, 1, 8, true, false, true)
 GEMM_F32(pan_gemm_f32_tn_16_rows, 3, 1, 8, false, false, true)
 GEMM_F32(pan_gemm_f32_nt_64_scalar, 3, 4, 4, true, true, false)
 GEMM_F32(pan_gemm_f32_nn_64_scalar, 3, 4, 4, true, false, false)

@@ -11,7 +11,7 @@
 // numbers, one step ahead of their use; the lane's codes have one scale, since k is a multiple of 32. The 16 levels stand one in a lane
 // (twice), and a code picks its own by a shuffle, whose lane number is taken modulo 32: shifting the code down is enough. x stands in shared
 // memory as f32, so turned that a warp reads 512 consecutive bytes; what does not fit is read part by part. Blocks are as many as the GPU
-// holds at once; the warps' groups of columns are dealt out over the blocks first, so the multiprocessors have as equally much to do as can be.
+// holds at once, and share out the groups of columns evenly; a block takes as many of its share in a turn as it has warps.
 // The low-rank term is a few more elements of the sum. The lanes' sums are added at the end, all of a warp's results at once: 31 shuffles or
 // fewer, in a fixed order.
 //
@@ -25,19 +25,19 @@
 //
 // budget: pan_gemv_q4_m1 registers 64 shared 69632
 // budget: pan_gemv_q4_m2 registers 80 shared 69632
-// budget: pan_gemv_q4_m4 registers 128 shared 69632
-// budget: pan_gemv_q4_m8 registers 128 shared 69632
-// budget: pan_gemv_bf16_m1 registers 64 shared 69632
-// budget: pan_gemv_bf16_m2 registers 80 shared 69632
-// budget: pan_gemv_bf16_m4 registers 128 shared 69632
-// budget: pan_gemv_bf16_m8 registers 128 shared 69632
-// budget: pan_gemv_f32_m1 registers 64 shared 69632
-// budget: pan_gemv_f32_m2 registers 80 shared 69632
-// budget: pan_gemv_f32_m4 registers 128 shared 69632
-// budget: pan_gemv_f32_m8 registers 128 shared 69632
+// budget: pan_gemv_q4_m4 registers 128 shared 139264
+// budget: pan_gemv_q4_m8 registers 128 shared 139264
+// budget: pan_gemv_dense_bf16_m1 registers 64 shared 69632
+// budget: pan_gemv_dense_bf16_m2 registers 80 shared 69632
+// budget: pan_gemv_dense_bf16_m4 registers 128 shared 139264
+// budget: pan_gemv_dense_bf16_m8 registers 128 shared 139264
+// budget: pan_gemv_dense_f32_m1 registers 64 shared 69632
+// budget: pan_gemv_dense_f32_m2 registers 80 shared 69632
+// budget: pan_gemv_dense_f32_m4 registers 128 shared 139264
+// budget: pan_gemv_dense_f32_m8 registers 128 shared 139264
 // budget: pan_gemv_q4_any registers 80 shared 0
-// budget: pan_gemv_bf16_any registers 80 shared 0
-// budget: pan_gemv_f32_any registers 80 shared 0
+// budget: pan_gemv_dense_bf16_any registers 80 shared 0
+// budget: pan_gemv_dense_f32_any registers 80 shared 0
 #include "common.cuh"
 
 namespace gemv {
@@ -174,12 +174,13 @@ template <typename W, int M> __device__ __forceinline__ void run(const W &w, con
   extern __shared__ float4 shared[];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
   const int groups = (o.n - 1) / COLUMNS + 1, steps = (o.k - 1) / STEP + 1;
-  for (long long turn = blockIdx.x; turn < groups; turn += (long long)gridDim.x * warps) {
-    const long long group = turn + (long long)gridDim.x * warp;
-    const bool live = group < groups;
+  const int first_turn = (int)((long long)groups * blockIdx.x / gridDim.x), end = (int)((long long)groups * (blockIdx.x + 1) / gridDim.x);
+  for (int turn = first_turn; turn < end; turn += warps) {
+    const int group = turn + warp;
+    const bool live = group < end;
     long long row[COLUMNS];  // beyond the last, the last one again
 #pragma unroll
-    for (int c = 0; c < COLUMNS; c++) row[c] = min(group * COLUMNS + c, o.n - 1LL) * o.k + lane * W::E;
+    for (int c = 0; c < COLUMNS; c++) row[c] = (long long)min(group * COLUMNS + c, o.n - 1) * o.k + lane * W::E;
     typename W::Pack next[COLUMNS];
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++) next[c] = live && lane * W::E < o.k ? w.load(row[c]) : w.none();
@@ -189,8 +190,8 @@ template <typename W, int M> __device__ __forceinline__ void run(const W &w, con
 
     for (int first = 0; first < steps; first += steps_held) {
       const int last = min(first + steps_held, steps);
-      if (turn == blockIdx.x || steps > steps_held) {
-        if (turn != blockIdx.x || first > 0) __syncthreads();
+      if (turn == first_turn || steps > steps_held) {
+        if (turn != first_turn || first > 0) __syncthreads();
         stage<W, M>(o, shared, steps_held, first * STEP, (last - first) * STEP / 4);
         __syncthreads();
       }
@@ -227,24 +228,34 @@ template <typename W, int M> __device__ __forceinline__ void run(const W &w, con
         for (int i = 0; i < M * COLUMNS; i++) total[i] = w.scaled(now[i % COLUMNS], sum[i], total[i]);
       }
     }
-    if (!live) continue;
 
+    if (live) {
 #pragma unroll 1
-    for (int q = lane; q < o.rank; q += 32) {
+      for (int q = lane; q < o.rank; q += 32) {
 #pragma unroll
-      for (int c = 0; c < COLUMNS; c++) {
-        float factor = o.scaling * o.factor[min(group * COLUMNS + c, o.n - 1LL) * o.factor_row + q * o.factor_col];
+        for (int c = 0; c < COLUMNS; c++) {
+          float factor = o.scaling * o.factor[min(group * COLUMNS + c, o.n - 1) * o.factor_row + q * o.factor_col];
 #pragma unroll
-        for (int r = 0; r < M; r++) {
-          if (r < o.m) total[r * COLUMNS + c] = fmaf(factor, o.s[(long long)r * o.rank + q], total[r * COLUMNS + c]);
+          for (int r = 0; r < M; r++) {
+            if (r < o.m) total[r * COLUMNS + c] = fmaf(factor, o.s[(long long)r * o.rank + q], total[r * COLUMNS + c]);
+          }
         }
       }
     }
-    float mine = sum_each(total, lane);
+    const float mine = sum_each(total, lane);
     constexpr int LANES = 32 / (M * COLUMNS);  // that hold one result
-    int r = lane / LANES / COLUMNS;
-    long long column = group * COLUMNS + lane / LANES % COLUMNS;
-    if (lane % LANES == 0 && r < o.m && column < o.n) o.store(r, (int)column, mine);
+    const int r = lane / LANES / COLUMNS, c = lane / LANES % COLUMNS;
+    if constexpr (M == 1) {
+      if (live && lane % LANES == 0 && group * COLUMNS + c < o.n) o.store(0, group * COLUMNS + c, mine);
+    } else {
+      // A turn's columns lie together: the block writes them row by row.
+      __shared__ float results[M][16 * COLUMNS];
+      __syncthreads();
+      if (lane % LANES == 0) results[r][warp * COLUMNS + c] = mine;
+      __syncthreads();
+      const int columns = min(min(warps, end - turn) * COLUMNS, o.n - turn * COLUMNS);
+      if (lane < columns && warp < o.m) o.store(warp, turn * COLUMNS + lane, results[warp][lane]);
+    }
   }
 }
 
@@ -320,10 +331,10 @@ __device__ __forceinline__ void run_any_q4(const Q4 &w, const Operands &o) {
     }                                                                                                                                             \
     gemv::run<gemv::Q4, M>(GEMV_Q4(table), GEMV_OPERANDS, steps_held);                                                                            \
   }                                                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_bf16_m##M(const bf16 *w, GEMV_PARAMETERS) {                        \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_dense_bf16_m##M(const bf16 *w, GEMV_PARAMETERS) {                        \
     gemv::run<gemv::Bf16, M>({w}, GEMV_OPERANDS, steps_held);                                                                                     \
   }                                                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_f32_m##M(const float *w, GEMV_PARAMETERS) {                        \
+  extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) pan_gemv_dense_f32_m##M(const float *w, GEMV_PARAMETERS) {                        \
     gemv::run<gemv::F32, M>({w}, GEMV_OPERANDS, steps_held);                                                                                      \
   }
 GEMV_KERNELS(1, 512, 2)
@@ -334,8 +345,8 @@ GEMV_KERNELS(8, 512, 1)
 extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_q4_any(GEMV_Q4_PARAMETERS, GEMV_PARAMETERS) {
   gemv::run_any_q4(GEMV_Q4(nested_levels), GEMV_OPERANDS);
 }
-extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_bf16_any(const bf16 *w, GEMV_PARAMETERS) { gemv::run_any_dense(w, GEMV_OPERANDS); }
-extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_f32_any(const float *w, GEMV_PARAMETERS) { gemv::run_any_dense(w, GEMV_OPERANDS); }
+extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_dense_bf16_any(const bf16 *w, GEMV_PARAMETERS) { gemv::run_any_dense(w, GEMV_OPERANDS); }
+extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_dense_f32_any(const float *w, GEMV_PARAMETERS) { gemv::run_any_dense(w, GEMV_OPERANDS); }
 
 #undef GEMV_KERNELS
 #undef GEMV_Q4

@@ -27,7 +27,7 @@ step() {
 }
 
 mvn -q -DskipTests package
-step "operations on the GPU against their definition" mvn -q -pl kernels -am test -Dtest='Cuda*Test' -Dsurefire.failIfNoSpecifiedTests=false
+step "operations on the GPU against their definition" mvn -q -pl kernels -am test -Dpanacea.device=cuda -Dtest='KernelsTest,Cuda*Test' -Dsurefire.failIfNoSpecifiedTests=false
 step "reference figures of training and decoding on the GPU" mvn -q -pl core -am test -Dpanacea.device=cuda -Dtest=GoldenTest -Dsurefire.failIfNoSpecifiedTests=false
 
 if command -v compute-sanitizer >/dev/null; then

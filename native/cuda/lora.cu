@@ -248,7 +248,7 @@ __device__ __forceinline__ void columns(const bf16 *x, const float *f, int m, in
 #pragma unroll
       for (int y = 0; y < 2; y++) {
         const float(&v)[4] = sum[i * TILES + j], (&w)[4] = sum[(i + 1) * TILES + j];
-        *reinterpret_cast<float4 *>(stage + (2 * t + y) * STRIDE + 4 * place((OWN * g + 2 * i) / 4)) = make_float4(v[y], v[2 + y], w[y], w[2 + y]);
+        store_shared(stage + (2 * t + y) * STRIDE + 4 * place((OWN * g + 2 * i) / 4), make_float4(v[y], v[2 + y], w[y], w[2 + y]));
       }
     __syncwarp();
     int rank0 = first_rank + 8 * j;

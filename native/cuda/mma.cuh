@@ -14,6 +14,11 @@
 // The address that ldmatrix and cp.async take.
 __device__ __forceinline__ uint32_t shared_address(const void *shared) { return static_cast<uint32_t>(__cvta_generic_to_shared(shared)); }
 
+// 16 bytes in one store: as a plain assignment nvcc takes some of them apart, and the parts of neighbouring lanes meet in a bank.
+__device__ __forceinline__ void store_shared(float *to, float4 v) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(to)), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
+}
+
 // Four matrices of 8 x 8 bf16: lane 8 i + r gives the address of row r of matrix i (16 bytes, aligned so), and register i of lane 4 g + t
 // gets elements 2 t, 2 t + 1 of row g of matrix i: A's fragment from row-major A, B's from row-major B^T.
 __device__ __forceinline__ void ldmatrix(uint32_t (&to)[4], uint32_t address) {

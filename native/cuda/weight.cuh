@@ -49,6 +49,18 @@ struct Absmax {
 // The bit from which on the code of element i stands in a little-endian word of codes.
 __device__ __forceinline__ constexpr int code_bit(int i) { return i / 2 * 8 + (i % 2 == 0 ? 4 : 0); }
 
+// The word that COUNT codes fill.
+template <int COUNT> struct CodesOf;
+template <> struct CodesOf<4> {
+  using Type = uint16_t;
+};
+template <> struct CodesOf<8> {
+  using Type = uint32_t;
+};
+
+// The code of one element.
+__device__ __forceinline__ int code_of(const uint8_t *packed, long long e) { return packed[e / 2] >> code_bit(static_cast<int>(e % 2)) & 15; }
+
 // The level of the code in the lower four bits; all lanes together, level being levels[lane & 15], so that the fifth bit does not matter.
 __device__ __forceinline__ float look_up(float level, uint32_t code) { return __shfl_sync(0xFFFFFFFFu, level, code); }
 
@@ -169,25 +181,29 @@ template <typename T> constexpr int PER_16 = 16 / sizeof(T);
 
 __device__ __forceinline__ bool aligned(const void *p, unsigned bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
 
-// y[0 .. COUNT) = v, each rounded once, in one store; y is aligned to all of them.
-template <typename T, int COUNT> __device__ __forceinline__ void store_whole(T *y, const float (&v)[COUNT]) {
-  struct alignas(COUNT * sizeof(T)) Pack {
-    T at[COUNT];
-  } pack;
-#pragma unroll
-  for (int i = 0; i < COUNT; i++) pack.at[i] = from_f32<T>(v[i]);
-  *reinterpret_cast<Pack *>(y) = pack;
+// 16 and 8 bytes at once, which the compiler else may take apart.
+__device__ __forceinline__ void store_pieces(void *y, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(y)), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
 }
-// The first `count` of them; in one store if all are wanted and y is aligned.
-template <typename T, int COUNT> __device__ __forceinline__ void store(T *y, const float (&v)[COUNT], long long count, bool aligned) {
-  if (aligned && count >= COUNT) {
-    store_whole(y, v);
-  } else {
+__device__ __forceinline__ void store_pieces(void *y, uint32_t a, uint32_t b) {
+  asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(y)), "r"(a), "r"(b) : "memory");
+}
+
+// y[0 .. COUNT) = v, each rounded once, in one store; y is aligned to all of them.
+template <int COUNT> __device__ __forceinline__ void store_whole(float *y, const float (&v)[COUNT]) {
+  static_assert(COUNT == 4);
+  store_pieces(y, __float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3]));
+}
+template <int COUNT> __device__ __forceinline__ void store_whole(bf16 *y, const float (&v)[COUNT]) {
+  static_assert(COUNT == 4 || COUNT == 8);
+  uint32_t pairs[COUNT / 2];
 #pragma unroll
-    for (int i = 0; i < COUNT; i++) {
-      if (i < count) y[i] = from_f32<T>(v[i]);
-    }
+  for (int i = 0; i < COUNT; i += 2) {
+    __nv_bfloat162 pair = __floats2bfloat162_rn(v[i], v[i + 1]);
+    pairs[i / 2] = *reinterpret_cast<uint32_t *>(&pair);
   }
+  if constexpr (COUNT == 8) store_pieces(y, pairs[0], pairs[1], pairs[2], pairs[3]);
+  else store_pieces(y, pairs[0], pairs[1]);
 }
 
 }  // namespace weight

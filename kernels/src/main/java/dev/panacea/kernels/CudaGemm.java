@@ -1,24 +1,30 @@
 package dev.panacea.kernels;
 
 import dev.panacea.kernels.cuda.Launch;
+import java.util.Arrays;
 import java.util.Optional;
 
 /** Products of dense matrices on a GPU: gemm_bf16.cu (tensor cores), gemm_f32.cu. */
 final class CudaGemm {
-    /** Longer rows than this go to the kernels with 64-bit offsets within a tile. */
-    private static final int LONGEST_ROW = 1 << 23;
+    /** The kernels count 8 elements within a tile of 256 rows in 31 bits. */
+    private static final int LONGEST_ROW = 1 << 26;
+    /** Elements of the 16 bytes to which the kernels want rows aligned. */
+    private static final int ALIGNMENT = 8;
     /** Parts of k start at multiples of this, the deepest step of a tile. */
-    private static final int K_STEP = 64;
+    private static final int K_STEP = 128;
     private static final int MAX_PARTS = 32;
 
     private final CudaContext cuda;
     private final CudaGemmF32 gemmF32;
     private final int multiprocessors;
+    private final Tile[] tiles;
 
     CudaGemm(CudaContext cuda) {
         this.cuda = cuda;
         gemmF32 = new CudaGemmF32(cuda);
         multiprocessors = cuda.device().multiprocessors();
+        int limit = cuda.device().sharedLimit();
+        tiles = Arrays.stream(Tile.values()).filter(tile -> tile.shared <= limit).toArray(Tile[]::new);
     }
 
     /**
@@ -40,21 +46,19 @@ final class CudaGemm {
         }
     }
 
-    /** What a block makes; the kernels of gemm_bf16.cu. */
+    /** What a block makes; the kernels of gemm_bf16.cu. The largest needs more shared memory than GPUs of compute capability 8.6 and 8.9 have. */
     enum Tile {
-        T128X256("128x256", 128, 256, 256, 98304, 2100),
-        T128X128("128x128", 128, 128, 128, 65536, 1070),
-        T64X128("64x128", 64, 128, 128, 73728, 550),
-        T64X64("64x64", 64, 64, 128, 49152, 350),
-        /** Of any alignment. */
-        ANY("any", 64, 64, 128, 49152, 1200);
+        T128X256("128x256", 128, 256, 256, 147456, 4300),
+        T128X128("128x128", 128, 128, 128, 73728, 2150),
+        T64X128("64x128", 64, 128, 128, 73728, 1150),
+        T64X64("64x64", 64, 64, 128, 73728, 750);
 
         private final String[] kernels = new String[Mode.values().length];
         private final int m;
         private final int n;
         private final int threads;
         private final int shared;
-        /** Estimated cycles per {@link #K_STEP} of k on a multiprocessor that has at least two warps for each of its quarters. */
+        /** Estimated cycles per {@link #K_STEP} of k: of the tensor cores of an A100, and more where the L2 cache must feed a small tile. Never timed. */
         private final int cycles;
 
         Tile(String suffix, int m, int n, int threads, int shared, int cycles) {
@@ -73,6 +77,9 @@ final class CudaGemm {
         }
     }
 
+    /** An operand as the kernels take it: rows aligned, {@code stride} elements apart. */
+    private record Operand(long address, int stride) {}
+
     /** @param partK what a block takes of k: all of it, or a multiple of {@link #K_STEP} */
     record Plan(Tile tile, int partK) {}
 
@@ -82,7 +89,7 @@ final class CudaGemm {
             gemmF32.nt(a, b, m, n, k, c, accumulate, lowRank);
             return;
         }
-        run(plan(Mode.NT, a, b, m, n, k), Mode.NT, a, b, m, n, k, c, accumulate, lowRank);
+        run(plan(m, n, k), Mode.NT, a, b, m, n, k, c, accumulate, lowRank);
     }
 
     /** c[m, n] = a[m, k] b[k, n] (+ low rank) (+ c); types as in {@link #nt}. */
@@ -91,7 +98,7 @@ final class CudaGemm {
             gemmF32.nn(a, b, m, n, k, c, accumulate, lowRank);
             return;
         }
-        run(plan(Mode.NN, a, b, m, n, k), Mode.NN, a, b, m, n, k, c, accumulate, lowRank);
+        run(plan(m, n, k), Mode.NN, a, b, m, n, k, c, accumulate, lowRank);
     }
 
     /** c[m, n] += a[k, m]^T b[k, n]; c F32, a and b as in {@link #nt}. In an order that depends on the shape and the GPU alone. */
@@ -100,29 +107,17 @@ final class CudaGemm {
             gemmF32.tn(a, b, m, n, k, c);
             return;
         }
-        run(plan(Mode.TN, a, b, m, n, k), Mode.TN, a, b, m, n, k, c, true, Optional.empty());
+        run(plan(m, n, k), Mode.TN, a, b, m, n, k, c, true, Optional.empty());
     }
 
     // ---- which kernel ------------------------------------------------------------------------------------------------
 
     /** The tile, and the number of parts of k, that should take the least time. */
-    private Plan plan(Mode mode, DeviceBuffer a, DeviceBuffer b, int m, int n, int k) {
-        if (!aligned(a, mode == Mode.TN ? m : k) || !aligned(b, mode == Mode.NT ? k : n)) {
-            return plan(m, n, k, Tile.ANY, Tile.ANY);
-        }
-        return plan(m, n, k, Tile.T128X256, Tile.T64X64);
-    }
-
-    private static boolean aligned(DeviceBuffer matrix, int row) {
-        return matrix.address() % 16 == 0 && row % 8 == 0 && row < LONGEST_ROW;
-    }
-
-    private Plan plan(int m, int n, int k, Tile first, Tile last) {
-        Plan best = null;
+    private Plan plan(int m, int n, int k) {
+        Plan best = new Plan(Tile.T64X64, k);
         long least = Long.MAX_VALUE;
-        for (int i = first.ordinal(); i <= last.ordinal(); i++) {
-            Tile tile = Tile.values()[i];
-            for (int parts = 1; parts <= MAX_PARTS && (parts == 1 || parts * 4L * K_STEP <= k); parts++) {
+        for (Tile tile : tiles) {
+            for (int parts = 1; parts <= MAX_PARTS && (parts == 1 || parts * 2L * K_STEP <= k); parts++) {
                 int partK = parts == 1 ? k : Math.ceilDiv(Math.ceilDiv(k, parts), K_STEP) * K_STEP;
                 long time = cycles(tile, m, n, k, partK);
                 if (time < least) {
@@ -146,25 +141,45 @@ final class CudaGemm {
 
     // ---- launches ----------------------------------------------------------------------------------------------------
 
-    /** The product by a given kernel, which must suit the alignment of its operands. */
+    /** The product by a given kernel. */
     void run(Plan plan, Mode mode, DeviceBuffer a, DeviceBuffer b, int m, int n, int k, DeviceBuffer c, boolean accumulate, Optional<LowRank> lowRank) {
+        // Where rows lie along k, k itself is made a multiple of the alignment by zeros in front.
+        int skip = mode == Mode.TN ? 0 : Math.floorMod(-k, ALIGNMENT);
+        Operand left = mode == Mode.TN ? aligned("left", a, k, m, 0) : aligned("left", a, m, k, skip);
+        Operand right = mode == Mode.NT ? aligned("right", b, n, k, skip) : aligned("right", b, k, n, 0);
         Tile tile = plan.tile();
-        int parts = Math.ceilDiv(k, plan.partK());
+        int partK = plan.partK() < k ? plan.partK() : k + skip;
+        int parts = Math.ceilDiv(k + skip, partK);
         long stride = parts == 1 ? n : Math.ceilDiv(n, 4) * 4L;
-        long partial = parts == 1 ? 0 : cuda.scratch().at("partial sums of a product", parts * m * stride * Float.BYTES);
+        long partial = parts == 1 ? 0 : cuda.scratch().at("partial sums of a product", (long) parts * m * stride * Float.BYTES);
         Launch launch = cuda.launch(tile.kernels[mode.ordinal()]).grid(tile.tiles(m, n), parts).threads(tile.threads).shared(tile.shared)
-                .arg(a).arg(b).arg(c).arg(stride).arg(m).arg(n).arg(k).arg(c.type() == DType.BF16).arg(accumulate);
+                .pointer(left.address()).arg(left.stride()).pointer(right.address()).arg(right.stride()).arg(c).arg(stride).arg(m).arg(n).arg(k + skip).arg(skip)
+                .arg(c.type() == DType.BF16).arg(accumulate);
         if (lowRank.isPresent()) {
             LowRank low = lowRank.get();
             launch.arg(low.s()).arg(low.factor()).arg(low.factorRow()).arg(low.factorCol()).arg(low.rank()).arg(low.scaling());
         } else {
             launch.pointer(0).pointer(0).arg(0L).arg(0L).arg(0).arg(0.0f);
         }
-        launch.pointer(partial).arg(plan.partK()).run();
+        launch.pointer(partial).arg(partK).run();
         if (parts > 1) {
-            long threads = Math.ceilDiv((long) m * n, 4);
-            cuda.launch("pan_gemm_bf16_add_" + CudaContext.suffix(c)).grid(Math.ceilDiv(threads, 256)).threads(256).pointer(partial).arg((long) m).arg((long) n).arg(stride).arg(parts)
-                    .arg(c).arg(accumulate).run();
+            cuda.launch("pan_gemm_bf16_add_" + CudaContext.suffix(c)).grid(Math.ceilDiv(Math.ceilDiv((long) m * n, 4L), 256L)).threads(256)
+                    .pointer(partial).arg((long) m).arg((long) n).arg(stride).arg(parts).arg(c).arg(accumulate).run();
         }
+    }
+
+    /** The matrix [rows, length] with zeros in front of its rows; a copy, if its rows are not aligned as they are. */
+    private Operand aligned(String side, DeviceBuffer matrix, int rows, int length, int front) {
+        if (length >= LONGEST_ROW) {
+            throw new IllegalArgumentException("a product of matrices with rows of " + length + " elements; a GPU multiplies rows of less than " + LONGEST_ROW);
+        }
+        if (length % ALIGNMENT == 0 && matrix.address() % (ALIGNMENT * (long) matrix.type().bytes()) == 0) {
+            return new Operand(matrix.address(), length);
+        }
+        int stride = Math.ceilDiv(length, ALIGNMENT) * ALIGNMENT;
+        long chunks = (long) rows * (stride / ALIGNMENT);
+        long copy = cuda.scratch().at(side + " matrix of a product, aligned", chunks * ALIGNMENT * matrix.type().bytes());
+        cuda.launch("pan_gemm_bf16_align").grid(Math.ceilDiv(chunks, 256L)).threads(256).arg(matrix).arg((long) rows).arg(length).arg(front).pointer(copy).arg(stride).run();
+        return new Operand(copy, stride);
     }
 }

@@ -5,10 +5,6 @@ import java.util.Optional;
 /** Products of dense F32 matrices on a GPU, in single precision without tensor cores: gemm_f32.cu. */
 final class CudaGemmF32 {
     private static final int THREADS = 256;
-    /** Rows and columns of C per block: of the large tile, of the one for few tiles and for unaligned operands, and the narrow side of that for low ranks. */
-    private static final int LARGE = 128;
-    private static final int SMALL = 64;
-    private static final int NARROW = 16;
     /** Blocks that keep a large GPU busy: about one, two for each multiprocessor. Constants, since results must not depend on the GPU. */
     private static final int FEW_BLOCKS = 100;
     private static final int ENOUGH_BLOCKS = 216;
@@ -17,6 +13,20 @@ final class CudaGemmF32 {
     private static final int LEAST_PART = 128;
     /** Offsets within a tile are 32 bits wide. */
     private static final int LONGEST_ROW = 1 << 25;
+
+    /** Rows and columns of c that a block makes; the kernels of gemm_f32.cu. */
+    private record Tile(String suffix, int rows, int cols) {
+        static final Tile LARGE = new Tile("_128", 128, 128);
+        static final Tile SMALL = new Tile("_64", 64, 64);
+        static final Tile COLS_16 = new Tile("_16", 128, 16);
+        static final Tile ROWS_16 = new Tile("_16_rows", 16, 128);
+        /** Of any alignment. */
+        static final Tile SCALAR = new Tile("_64_scalar", 64, 64);
+
+        long count(Product p) {
+            return (long) Math.ceilDiv(p.m(), rows) * Math.ceilDiv(p.n(), cols);
+        }
+    }
 
     private final CudaContext cuda;
 
@@ -55,32 +65,15 @@ final class CudaGemmF32 {
         if (Math.max(p.aRow(), p.bRow()) > LONGEST_ROW) {
             throw new IllegalArgumentException("a matrix with rows of " + Math.max(p.aRow(), p.bRow()) + " elements; a product in F32 on a GPU takes up to " + LONGEST_ROW);
         }
-        String tile = "_" + SMALL;
-        int rows = SMALL;
-        int cols = SMALL;
-        if (!p.aligned()) {
-            tile += "_scalar";
-        } else if (p.n() <= NARROW && p.m() > NARROW) {
-            tile = "_" + NARROW;
-            rows = LARGE;
-            cols = NARROW;
-        } else if (p.m() <= NARROW && p.n() > NARROW && p.mode().equals("tn")) {
-            tile = "_" + NARROW + "_rows";
-            rows = NARROW;
-            cols = LARGE;
-        } else if (tiles(p, LARGE, LARGE) >= FEW_BLOCKS) {
-            tile = "_" + LARGE;
-            rows = LARGE;
-            cols = LARGE;
-        }
-        long blocks = tiles(p, rows, cols);
-        int part = part(p, blocks);
+        Tile tile = tile(p);
+        long blocks = tile.count(p);
+        int part = Math.ceilDiv(Math.ceilDiv(p.k(), parts(p, blocks)), STEPS) * STEPS;
         int parts = Math.ceilDiv(p.k(), part);
         long elements = (long) p.m() * p.n();
         boolean bf16 = p.c().type() == DType.BF16;
         boolean wide = p.n() % 4 == 0 && p.c().address() % (4 * p.c().type().bytes()) == 0;
         long scratch = parts == 1 ? 0 : cuda.scratch().at("gemm parts", 4 * parts * elements);
-        cuda.launch("pan_gemm_f32_" + p.mode() + tile).grid(blocks, parts).threads(THREADS)
+        cuda.launch("pan_gemm_f32_" + p.mode() + tile.suffix()).grid(blocks, parts).threads(THREADS)
                 .arg(p.a()).arg(p.b()).arg(p.m()).arg(p.n()).arg(p.k()).arg(part).arg(p.c()).arg(bf16).arg(wide).arg(p.accumulate()).arg(p.scaling()).pointer(scratch)
                 .pointer(lowRank.map(l -> l.s().address()).orElse(0L)).pointer(lowRank.map(l -> l.factor().address()).orElse(0L))
                 .arg(lowRank.map(CudaGemm.LowRank::factorRow).orElse(0L)).arg(lowRank.map(CudaGemm.LowRank::factorCol).orElse(0L))
@@ -90,19 +83,27 @@ final class CudaGemmF32 {
         }
     }
 
-    private static long tiles(Product p, int rows, int cols) {
-        return (long) Math.ceilDiv(p.m(), rows) * Math.ceilDiv(p.n(), cols);
+    /** Narrow where the result is, large where that gives blocks enough. */
+    private static Tile tile(Product p) {
+        if (!p.aligned()) {
+            return Tile.SCALAR;
+        } else if (p.m() <= Tile.ROWS_16.rows()) {
+            return Tile.ROWS_16;
+        } else if (p.n() <= Tile.COLS_16.cols()) {
+            return Tile.COLS_16;
+        }
+        long large = Tile.LARGE.count(p);
+        return large * parts(p, large) >= FEW_BLOCKS ? Tile.LARGE : Tile.SMALL;
     }
 
     /**
-     * Steps of the reduced dimension per block. All of them if there are tiles enough; else so few that the GPU is busy, as long as the parts of C cost
-     * little beside the reading of a and b (1/16: 8 bytes for each of m n and part, to 4 (m + n) k) or beside the arithmetic (512 steps).
+     * In how many parts the reduced dimension is taken: one if there are blocks enough; else as many as the GPU has room for, as long as the sums of the
+     * parts cost little beside the reading of a and b (1/16: 8 bytes for each of m n and part, to 4 (m + n) k) or beside the arithmetic (512 steps).
      */
-    private static int part(Product p, long blocks) {
+    private static int parts(Product p, long blocks) {
         long byBytes = (long) p.k() * (p.m() + (long) p.n()) / (32L * p.m() * p.n());
-        long parts = Math.min(Math.ceilDiv(ENOUGH_BLOCKS, blocks), Math.max(byBytes, p.k() / 512));
-        parts = Math.clamp(parts, 1, Math.max(1, p.k() / LEAST_PART));
-        return Math.ceilDiv(Math.ceilDiv(p.k(), (int) parts), STEPS) * STEPS;
+        long most = Math.min(Math.max(byBytes, p.k() / 512), p.k() / LEAST_PART);
+        return (int) Math.max(1, Math.min(ENOUGH_BLOCKS / blocks, most));
     }
 
     /** c (+)= scaling * the sum of {@code parts} runs of {@code elements} F32, in their order. */

@@ -23,7 +23,7 @@ import org.junit.jupiter.api.Test;
  */
 class CudaBuildTest {
     private static final Path SOURCES = Path.of("../native/cuda");
-    private static final Path FATBIN = Path.of("target/classes", CudaContext.RESOURCE);
+    private static final Path FATBIN = Path.of("target/cuda", CudaContext.RESOURCE);
     private static final Path LOG = Path.of("target/cuda-build/ptxas.log");
     private static final Pattern BUDGET = Pattern.compile("// budget: (pan_\\w+) registers (\\d+) shared (\\d+)");
     private static final Pattern ENTRY = Pattern.compile("(?s)Compiling entry function '(\\w+)' for '(sm_\\d+)'(.*?)Used (\\d+) registers([^\n]*)");

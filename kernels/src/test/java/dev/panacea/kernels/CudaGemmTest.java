@@ -24,9 +24,9 @@ import org.junit.jupiter.api.TestFactory;
  * contains the text.
  */
 class CudaGemmTest {
-    /** m, n, k where lines may be of any length. */
-    private static final int[][] ANY = {{1, 1, 1}, {3, 17, 31}, {17, 3, 130}, {63, 65, 33}, {65, 63, 1}, {127, 129, 70}, {130, 67, 1100}, {1, 257, 65}};
-    /** m, n, k where those that lines run along (see {@link #aligned}) are multiples of 8; the others are as odd as may be. */
+    /** m, n, k of any kind: some matrices have rows that are not aligned to 16 bytes. */
+    private static final int[][] ODD = {{1, 1, 1}, {3, 17, 31}, {17, 3, 130}, {63, 65, 33}, {65, 63, 1}, {127, 129, 70}, {130, 67, 1100}, {1, 257, 65}};
+    /** m, n, k where those that rows run along (see {@link #aligned}) are multiples of 8; the others are as odd as may be. */
     private static final int[][] ALIGNED = {{1, 1, 8}, {3, 8, 32}, {63, 17, 64}, {64, 64, 40}, {65, 130, 120}, {127, 257, 72}, {130, 129, 200}, {257, 63, 96}, {130, 264, 1096}};
     private static final int[][] LONG = {{3, 530, 264}, {530, 65, 40}};
     private static final int[] RANKS = {0, 1, 3, 8, 16, 33, 70};
@@ -148,28 +148,33 @@ class CudaGemmTest {
         List<Product> products = new ArrayList<>();
         for (Mode mode : Mode.values()) {
             for (Tile tile : Tile.values()) {
-                for (int[] size : tile == Tile.ANY ? ANY : ALIGNED) {
-                    add(products, mode, Optional.of(tile), size);
+                for (int[] size : ALIGNED) {
+                    add(products, mode, Optional.of(tile), true, size);
+                }
+                for (int[] size : ODD) {
+                    if (tile == Tile.T64X64 || size[2] > 32) {
+                        add(products, mode, Optional.of(tile), false, size);
+                    }
                 }
             }
-            add(products, mode, Optional.of(Tile.T64X64), LONG[0]);
-            add(products, mode, Optional.of(Tile.T128X128), LONG[1]);
+            add(products, mode, Optional.of(Tile.T64X64), true, LONG[0]);
+            add(products, mode, Optional.of(Tile.T128X128), true, LONG[1]);
             for (int[] size : new int[][] {{65, 33, 130}, {130, 72, 264}, {16, 8, 1100}, {64, 200, 1096}}) {
-                add(products, mode, Optional.empty(), size);
+                add(products, mode, Optional.empty(), products.size() % 2 == 0, size);
             }
         }
         return products.stream().map(Product::asCase).toList();
     }
 
-    private static void add(List<Product> products, Mode mode, Optional<Tile> tile, int[] size) {
+    private static void add(List<Product> products, Mode mode, Optional<Tile> tile, boolean aligned, int[] size) {
         int i = products.size();
-        boolean any = tile.map(t -> t == Tile.ANY).orElse(i % 2 == 0);
-        int m = !any && mode == Mode.TN ? aligned(size[0]) : size[0];
-        int n = !any && mode != Mode.NT ? aligned(size[1]) : size[1];
-        int k = !any && mode != Mode.TN ? aligned(size[2]) : any ? size[2] : size[2] - 3;
-        int partK = k > 150 && i % 2 == 0 ? Math.max(64, k / 3 / 64 * 64) : k;
+        int m = aligned && mode == Mode.TN ? aligned(size[0]) : size[0];
+        int n = aligned && mode != Mode.NT ? aligned(size[1]) : size[1];
+        int k = aligned && mode == Mode.TN ? size[2] - 3 : size[2];
+        int partK = k > 150 && i % 2 == 0 ? Math.max(128, k / 3 / 128 * 128) : k;
         DType type = mode == Mode.TN ? DType.F32 : TYPES[i % 2];
-        products.add(new Product(mode, tile, m, n, k, partK, type, mode == Mode.TN || i / 2 % 2 == 0, mode == Mode.TN ? 0 : RANKS[i % RANKS.length], i / 7 % 2 == 0, any ? i % 3 : 0));
+        products.add(new Product(mode, tile, m, n, k, partK, type, mode == Mode.TN || i / 2 % 2 == 0, mode == Mode.TN ? 0 : RANKS[i % RANKS.length], i / 7 % 2 == 0,
+                aligned ? 0 : i % 9));
     }
 
     private static int aligned(int size) {

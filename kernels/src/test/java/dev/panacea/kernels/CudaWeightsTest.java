@@ -20,7 +20,7 @@ import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 
-/** What {@link CudaWeights} and {@link CudaBlockGemv} do beyond the cases of {@link CudaKernelsTest}: wrong indices, any alignment, dense copies, products with ggml's blocks. */
+/** What {@link CudaWeights} and {@link CudaBlockGemv} do beyond the cases of {@link KernelsTest}: wrong indices, any alignment, dense copies, products with ggml's blocks. */
 class CudaWeightsTest {
     private static final DType[] TYPES = {DType.BF16, DType.F32};
     /** Rows, and blocks of 256 or groups of 32 elements of a row: no whole tiles, one and several chunks of K. */
