@@ -33,7 +33,7 @@ final class Deviation {
 
     /** Checks a deviation against its limit and keeps it for the list printed at the end. */
     static void within(String name, double deviation, double limit) {
-        GoldenTest.deviation(String.format(java.util.Locale.ROOT, "%-60s %.2e of %.0e allowed", name, deviation, limit));
+        GoldenTest.deviation(String.format(java.util.Locale.ROOT, "%-60s %.2e of %.1e allowed", name, deviation, limit));
         assertThat(deviation).as(name).isLessThanOrEqualTo(limit);
     }
 }

@@ -19,10 +19,10 @@ import org.junit.jupiter.api.DynamicNode;
 import org.junit.jupiter.api.TestFactory;
 
 /**
- * Figures of transformers, PEFT, bitsandbytes and sacreBLEU, computed again with the reference kernels and with the native ones. The folder
- * is the system property {@code panacea.golden}; every case found in it is run, and one of a kind that is not supported yet is reported
- * as skipped, by name. A small part of the figures is among the project's own test resources, so that this test means something without
- * the folder.
+ * Figures of transformers, PEFT, bitsandbytes and sacreBLEU, computed again with the reference kernels and with the native ones, or with
+ * {@code -Dpanacea.device=cuda} on a GPU. The folder is the system property {@code panacea.golden}; every case found in it is run, and one of a kind that
+ * is not supported yet is reported as skipped, by name; with {@code -Dpanacea.golden.cases=PATTERN} only those of it whose name matches. A small part of
+ * the figures is among the project's own test resources, so that this test means something without the folder.
  */
 class GoldenTest {
     private static final List<String> DEVIATIONS = new ArrayList<>();
@@ -38,7 +38,7 @@ class GoldenTest {
 
     @TestFactory
     Stream<DynamicNode> ownResources() {
-        return cases(Path.of("src/test/resources/golden"));
+        return cases(Path.of("src/test/resources/golden"), ".*");
     }
 
     @TestFactory
@@ -48,13 +48,13 @@ class GoldenTest {
             System.out.println("golden: skipped, there is no folder " + folder + "; name one with -Dpanacea.golden=FOLDER");
             return Stream.of(dynamicTest("no folder " + folder, () -> abort("no folder " + folder)));
         }
-        return cases(folder);
+        return cases(folder, System.getProperty("panacea.golden.cases", ".*"));
     }
 
-    private static Stream<DynamicNode> cases(Path folder) {
+    private static Stream<DynamicNode> cases(Path folder, String wanted) {
         List<DynamicNode> nodes = new ArrayList<>();
         try (Stream<Path> entries = Files.list(folder)) {
-            for (Path entry : entries.sorted().toList()) {
+            for (Path entry : entries.filter(e -> e.getFileName().toString().matches(wanted)).sorted().toList()) {
                 String name = entry.getFileName().toString();
                 if (Files.exists(entry.resolve("reference.json"))) {
                     nodes.add(dynamicContainer(name, TrainingFigures.tests(entry, TestBackend.all())));

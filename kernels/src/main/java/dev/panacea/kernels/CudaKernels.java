@@ -126,11 +126,6 @@ public final class CudaKernels implements Kernels {
     }
 
     @Override
-    public void synchronize() {
-        run(() -> cuda.device().synchronize());
-    }
-
-    @Override
     public RepeatedCalls repeated(Runnable repeatedly) {
         return new CudaRepeatedCalls(cuda, calls, repeatedly);
     }

@@ -49,9 +49,6 @@ public interface Kernels extends AutoCloseable {
         return Optional.empty();
     }
 
-    /** Waits until all earlier calls are done: for measurements, since calls may return before. Downloads wait by themselves. */
-    default void synchronize() {}
-
     /**
      * Calls that will be made many times, such as those that append a token to a text; a device may remember them and make them faster than one by
      * one. They must be the same every time, on the same buffers, and neither allocate, upload nor download: what differs stands in
