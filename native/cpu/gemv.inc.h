@@ -179,28 +179,35 @@ static void order_row(const FewRows &f, int64_t r, float *out) {
 
 // ---- which kernel ----------------------------------------------------------------------------------------------------------
 
-// How many rows of W at a time: one row alone is one stream of memory; two share the loads of x as far as there are registers.
+// How many rows of W at a time: two share the loads of x as far as there are registers (AVX-512: 16 sums, 8 parts and temporaries of 32). With one row
+// of x see two_streams(); formats with minima have no pointers left for a second row.
 #if PAN_LEVEL >= 2
-constexpr int wide_of(int rows, bool) { return rows == 1 ? 1 : 2; }  // 16 sums, 8 parts and temporaries of 32 registers
+constexpr int wide_of(int rows, bool integers, bool minimum) { return rows > 1 || (integers && !minimum) ? 2 : 1; }
 #else
-constexpr int wide_of(int rows, bool integers) { return integers || rows == 1 || rows > 4 ? 1 : 2; }
+constexpr int wide_of(int rows, bool integers, bool) { return integers || rows == 1 || rows > 4 ? 1 : 2; }
 #endif
 
 template <int32_t kFormat, int kRows>
 static void float_kernel(FewRows &f) {
-  f.kernel = float_products<kFormat, kRows, wide_of(kRows, false)>;
-  f.rows = kRows, f.wide = wide_of(kRows, false);
+  constexpr int kWide = wide_of(kRows, false, false);
+  f.kernel = float_products<kFormat, kRows, kWide>;
+  f.rows = kRows, f.wide = kWide;
 }
 
 #if PAN_LEVEL >= 1
-template <int32_t kFormat, int kRows, int kWide>
+template <int32_t kFormat, int kRows, int kWide, bool kVnni>
 static void integer_kernel_products(const FewRows &f, const WeightRow *row, int64_t first, int64_t last, VF *sums) {
-  integer_products<kFormat, kRows, kWide>(f.levels, row, f.w->cols, f.block_bits, f.steps, f.group_sums, f.groups, first, last, sums);
+  integer_products<kFormat, kRows, kWide, kVnni>(f.levels, row, f.w->cols, f.block_bits, f.steps, f.group_sums, f.groups, first, last, sums);
 }
 template <int32_t kFormat, int kRows>
 static void integer_kernel(FewRows &f) {
-  f.kernel = integer_kernel_products<kFormat, kRows, wide_of(kRows, true)>;
-  f.rows = kRows, f.wide = wide_of(kRows, true);
+  constexpr int kWide = wide_of(kRows, true, has_minimum(kFormat));
+#if PAN_LEVEL == 2
+  f.kernel = __builtin_cpu_supports("avx512vnni") ? integer_kernel_products<kFormat, kRows, kWide, true> : integer_kernel_products<kFormat, kRows, kWide, false>;
+#else
+  f.kernel = integer_kernel_products<kFormat, kRows, kWide, (PAN_LEVEL > 2)>;
+#endif
+  f.rows = kRows, f.wide = kWide;
 }
 #endif
 
@@ -267,6 +274,23 @@ static void prepare_weight_row(const FewRows &f, int64_t n, float *memory, Weigh
   row->ahead = row->data + kPrefetch;
 }
 
+// What the kernel reads of rows n to n + rows.
+static void prepare_weight_rows(const FewRows &f, int64_t n, int64_t rows, float *memory, WeightRow *row) {
+#if PAN_LEVEL >= 1
+  if (f.w->format == PAN_Q4 && !f.decoded && scales_in_a_run(f.w)) {
+    int64_t blocks = f.w->cols / f.w->block;
+    nested_scales(f.w, n * blocks, rows * blocks, memory);
+    for (int64_t i = 0; i < rows; i++) {
+      row[i].data = (const char *)f.w->data + (n + i) * f.w->cols / 2;
+      row[i].scales = memory + i * blocks;
+      row[i].ahead = row[i].data + kPrefetch;
+    }
+    return;
+  }
+#endif
+  for (int64_t i = 0; i < rows; i++) prepare_weight_row(f, n + i, memory + i * f.row_floats, row + i);
+}
+
 // ---- tasks -------------------------------------------------------------------------------------------------------------------
 
 // Row r of x for the kernel.
@@ -309,6 +333,25 @@ static void finish_row(const FewRows &f, int64_t n, const VF *sums) {
   }
 }
 
+// Rows first to last times one row of x, from the first half and the second in turn: what the CPU fetches ahead by itself ends with a page, so two
+// streams of memory are faster than one.
+static void two_streams(const FewRows &f, int64_t first, int64_t last, float *memory, WeightRow *row) {
+  constexpr int64_t kRun = kBlockRows / 2;
+  int64_t half = (last - first + 1) / 2;
+  for (int64_t at = 0; at < half; at += kRun) {
+    int64_t rows = min64(kRun, half - at), others = min64(rows, last - first - half - at);
+    prepare_weight_rows(f, first + at, rows, memory, row);
+    if (others > 0) prepare_weight_rows(f, first + half + at, others, memory + rows * f.row_floats, row + rows);
+    for (int64_t i = 0; i < rows; i++) {
+      WeightRow pair[2] = {row[i], row[i < others ? rows + i : i]};
+      VF sums[2] = {vzero(), vzero()};
+      f.kernel(f, pair, 0, f.chunks, sums);
+      finish_row(f, first + at + i, sums);
+      if (i < others) finish_row(f, first + half + at + i, sums + 1);
+    }
+  }
+}
+
 static void few_rows_task(void *arg, int64_t task, int32_t worker) {
   const FewRows &f = *(const FewRows *)arg;
   int64_t last = min64((task + 1) * f.task_rows, f.w->rows);
@@ -316,9 +359,10 @@ static void few_rows_task(void *arg, int64_t task, int32_t worker) {
   WeightRow row[kBlockRows + kMaxWide];
   VF sums[kBlockRows * kFewRows];
   int64_t bytes = row_bytes(f.w), block_bytes = f.block_chunks * bytes / f.chunks;
+  if (f.rows == 1 && f.wide == 2) return two_streams(f, task * f.task_rows, last, memory, row);
   for (int64_t n0 = task * f.task_rows; n0 < last; n0 += f.block_rows) {
     int64_t rows = min64(f.block_rows, last - n0), padded = blocks_of(rows, f.wide) * f.wide;
-    for (int64_t i = 0; i < rows; i++) prepare_weight_row(f, n0 + i, memory + i * f.row_floats, row + i);
+    prepare_weight_rows(f, n0, rows, memory, row);
     for (int64_t i = rows; i < padded; i++) row[i] = row[0];  // the partner of a last row
     for (int64_t i = 0; i < padded * f.rows; i++) sums[i] = vzero();
     for (int64_t c = 0; c < f.chunks; c += f.block_chunks) {
@@ -370,7 +414,7 @@ static int32_t few_rows(FewRows &f) {
 #endif
   bool blocked = !f.decoded && f.rows > 1 && f.chunks * chunk_bytes > kBlockBytes * 3 / 2;
   f.block_chunks = blocked ? max64(1, kBlockBytes / (chunk_bytes * unit)) * unit : f.chunks;
-  f.block_rows = blocked ? kBlockRows : kMaxWide;
+  f.block_rows = blocked || f.integers ? kBlockRows : kMaxWide;
   int64_t update = f.b ? f.rows * blocks_of(f.rank, W) * W : 0;
   int64_t ordered = f.integers ? 0 : f.chunks * f.rows * f.parts * W, shared = room<float>(update) + room<float>(ordered);
   f.row_floats = f.decoded ? blocks_of(w->cols, 16) * 16 : 0;

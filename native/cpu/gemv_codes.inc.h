@@ -49,12 +49,13 @@ PAN_INLINE VB load_lanes(const char *p, int64_t stride) {
   return _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(p + 3 * stride)), 3);
 }
 PAN_INLINE VB dot(VW a, VB b) { return _mm512_madd_epi16((VB)a, b); }
+// kVnni: by one instruction, which every CPU of the BF16 tier has and most of the tier below; the sums are exact, so the same. Written out, as
+// this file is compiled for CPUs without it too.
+template <bool kVnni>
 PAN_INLINE VB dot_add(VB sum, VW a, VB b) {
-#if PAN_LEVEL >= 3
-  return _mm512_dpwssd_epi32(sum, (VB)a, b);
-#else
-  return _mm512_add_epi32(sum, dot(a, b));
-#endif
+  if (!kVnni) return _mm512_add_epi32(sum, dot(a, b));
+  __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+  return sum;
 }
 // 2 or 4 scales that follow each other, each for its share of the lanes.
 PAN_INLINE VF expand_two(const float *p) {
@@ -79,6 +80,7 @@ PAN_INLINE VB load_lanes(const char *p, int64_t stride) {
   return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)p)), _mm_loadu_si128((const __m128i *)(p + stride)), 1);
 }
 PAN_INLINE VB dot(VW a, VB b) { return _mm256_madd_epi16((VB)a, b); }
+template <bool>
 PAN_INLINE VB dot_add(VB sum, VW a, VB b) { return _mm256_add_epi32(sum, dot(a, b)); }
 PAN_INLINE VF expand_two(const float *p) {
   double both;
@@ -129,6 +131,9 @@ static void nested_scales(const pan_weight *w, int64_t first, int64_t count, flo
     i += n;
   }
 }
+
+// Whether the scales of rows that follow each other can be decoded together: no step reads beyond its row.
+PAN_INLINE bool scales_in_a_run(const pan_weight *w) { return !w->absmax && w->cols % kStepColumns == 0; }
 
 // Floats that prepare_q4_row() may need.
 PAN_INLINE int64_t q4_row_memory(const pan_weight *w) { return blocks_of(w->cols / w->block + 4, 16) * 16; }

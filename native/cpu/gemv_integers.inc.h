@@ -127,28 +127,72 @@ static void integer_row(const bf16 *x, int64_t cols, int32_t format, float unit,
 
 // ---- the product ----------------------------------------------------------------------------------------------------------
 
-// sums[kWide][kRows] += the products of steps `begin` (of a whole segment) to `end` of kWide rows of W with kRows rows of x.
-// group_sums[kRows][groups]: sums of x.
-template <int32_t kFormat, int kRows, int kWide>
-PAN_INLINE void integer_products(const IntegerLevels &levels, const WeightRow *row, int64_t cols, int block_bits, const XStep *x,
-                                 const float *group_sums, int64_t groups, int64_t begin, int64_t end, VF *sums) {
+// sum[kWide][kRows] += the products of a step of kWide rows of W, decoded to part[] with its scale[], with kRows rows of x.
+template <int kRows, int kWide, bool kVnni>
+PAN_INLINE void multiply_step(const VW (*part)[4], const VF *scale, const XStep *x, VF (*sum)[kRows]) {
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; r++) {
+    VB integers[kWide];
+#pragma GCC unroll 4
+    for (int p = 0; p < 4; p++) {
+      VB v = shared_load<kWide>(x[r].value[p]);
+#pragma GCC unroll 2
+      for (int i = 0; i < kWide; i++) integers[i] = p == 0 ? dot(part[i][p], v) : dot_add<kVnni>(integers[i], part[i][p], v);
+    }
+    VF x_scale = (VF)shared_load<kWide>(x[r].scale);
+#pragma GCC unroll 2
+    for (int i = 0; i < kWide; i++) sum[i][r] = vfma(to_floats((VI)integers[i]) * x_scale, scale[i], sum[i][r]);
+  }
+}
+
+// Steps `begin` to `end` of 4-bit weights. The last step of a row that is not whole stands apart, so that the pointers of the loop have registers.
+template <int kRows, int kWide, bool kVnni>
+PAN_INLINE void multiply_q4(const IntegerLevels &levels, const WeightRow *row, int64_t cols, int block_bits, const XStep *x, int64_t begin, int64_t end,
+                            VF (*sum)[kRows]) {
+  constexpr int64_t kBytes = 4 * W;
+  auto step = [&](int64_t c, int64_t at, const char *const *data) __attribute__((always_inline)) {
+    VW part[kWide][4];
+    VF scale[kWide];
+#pragma GCC unroll 2
+    for (int i = 0; i < kWide; i++) {
+      decode_step<PAN_Q4>(levels, Scales(), nullptr, data[i] + at, 0, part[i]);
+      scale[i] = q4_scales(row[i].scales, c, block_bits);
+    }
+    multiply_step<kRows, kWide, kVnni>(part, scale, x, sum);
+    x += kRows;
+  };
+  const char *data[kWide], *ahead[kWide];
+  for (int i = 0; i < kWide; i++) data[i] = row[i].data, ahead[i] = kRows == 1 ? row[i].data + kPrefetch : row[i].ahead;
+  int64_t whole = min64(end, cols / kStepColumns);
+  for (int64_t c = begin; c < whole; c++) {
+#pragma GCC unroll 2
+    for (int i = 0; i < kWide; i++) __builtin_prefetch(ahead[i] + c * kBytes);
+    step(c, c * kBytes, data);
+  }
+  if (whole == end) return;
+  alignas(64) char last[kWide][kBytes] = {};  // zero beyond the row
+  for (int i = 0; i < kWide; i++) {
+    memcpy(last[i], data[i] + whole * kBytes, (size_t)(cols % kStepColumns / 2));
+    data[i] = last[i];
+  }
+  step(whole, 0, data);
+}
+
+// Steps `begin` (of a whole segment) to `end` of ggml's blocks.
+template <int32_t kFormat, int kRows, int kWide, bool kVnni>
+PAN_INLINE void multiply_blocks(const WeightRow *row, int64_t cols, const XStep *x, const float *group_sums, int64_t groups, int64_t begin, int64_t end,
+                                VF (*sum)[kRows]) {
   constexpr BlockShape kShape = block_shape(kFormat);
   constexpr bool kBlocks32 = kShape.elements == 32, kBlocks256 = kShape.elements == 256;
-  constexpr int64_t kBytes = kFormat == PAN_Q4 ? 4 * W : kShape.bytes * kStepColumns / kShape.elements;  // of a step, on average
+  constexpr int64_t kBytes = kShape.bytes * kStepColumns / kShape.elements;  // of a step, on average
   constexpr int kPerBlock = kBlocks256 ? 256 / kStepColumns : kSegmentSteps;
-  VF sum[kWide][kRows];
-#pragma GCC unroll 2
-  for (int i = 0; i < kWide; i++)
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; r++) sum[i][r] = sums[i * kRows + r];
-  int64_t whole = cols / kStepColumns, blocks = kFormat == PAN_Q4 ? 0 : cols / kShape.elements;
+  int64_t whole = cols / kStepColumns, blocks = cols / kShape.elements;
   alignas(64) char last[kWide][kBytes];
   alignas(64) Segment segments[2][kWide];
   Scales scales[kWide];
   int64_t s = begin / kSegmentSteps;
   if (kBlocks32)
     for (int i = 0; i < kWide; i++) load_segment<kFormat>(row[i].data + s * W * kShape.bytes, blocks - s * W, segments[s % 2] + i);
-  x += begin * kRows;
   for (int64_t first = begin; first < end; first += kSegmentSteps, s++) {
     if constexpr (kBlocks32) {
       int64_t next = (s + 1) * W;
@@ -177,30 +221,30 @@ PAN_INLINE void integer_products(const IntegerLevels &levels, const WeightRow *r
         for (int64_t ahead = 0; ahead < kBytes; ahead += 64) __builtin_prefetch(row[i].ahead + c * kBytes + ahead);
         if (!kBlocks256 && c == whole) {  // zero beyond the row
           memset(last[i], 0, kBytes);
-          memcpy(last[i], data, (size_t)(kFormat == PAN_Q4 ? cols % kStepColumns / 2 : cols % kStepColumns / 32 * kShape.bytes));
+          memcpy(last[i], data, (size_t)(cols % kStepColumns / 32 * kShape.bytes));
           data = last[i];
         }
         if (kBlocks256 && k % kPerBlock == 0) block_scales<kFormat>(data, scales + i);
-        decode_step<kFormat>(levels, scales[i], segments[s % 2][i].fifths + k * kLanes128, data, k % kPerBlock, part[i]);
-        scale[i] = kFormat == PAN_Q4 ? q4_scales(row[i].scales, c, block_bits)
-                   : kBlocks32       ? permute(scales[i].scale, load_control(kStepScale.at[k]))
-                                     : scales[i].scale;
+        decode_step<kFormat>(IntegerLevels(), scales[i], segments[s % 2][i].fifths + k * kLanes128, data, k % kPerBlock, part[i]);
+        scale[i] = kBlocks32 ? permute(scales[i].scale, load_control(kStepScale.at[k])) : scales[i].scale;
       }
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; r++) {
-        VB integers[kWide];
-#pragma GCC unroll 4
-        for (int p = 0; p < 4; p++) {
-          VB v = shared_load<kWide>(x[r].value[p]);
-#pragma GCC unroll 2
-          for (int i = 0; i < kWide; i++) integers[i] = p == 0 ? dot(part[i][p], v) : dot_add(integers[i], part[i][p], v);
-        }
-        VF x_scale = (VF)shared_load<kWide>(x[r].scale);
-#pragma GCC unroll 2
-        for (int i = 0; i < kWide; i++) sum[i][r] = vfma(to_floats((VI)integers[i]) * x_scale, scale[i], sum[i][r]);
-      }
+      multiply_step<kRows, kWide, kVnni>(part, scale, x, sum);
     }
   }
+}
+
+// sums[kWide][kRows] += the products of steps `begin` (of a whole segment) to `end` of kWide rows of W with kRows rows of x.
+// group_sums[kRows][groups]: sums of x.
+template <int32_t kFormat, int kRows, int kWide, bool kVnni>
+PAN_INLINE void integer_products(const IntegerLevels &levels, const WeightRow *row, int64_t cols, int block_bits, const XStep *x,
+                                 const float *group_sums, int64_t groups, int64_t begin, int64_t end, VF *sums) {
+  VF sum[kWide][kRows];
+#pragma GCC unroll 2
+  for (int i = 0; i < kWide; i++)
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; r++) sum[i][r] = sums[i * kRows + r];
+  if constexpr (kFormat == PAN_Q4) multiply_q4<kRows, kWide, kVnni>(levels, row, cols, block_bits, x + begin * kRows, begin, end, sum);
+  else multiply_blocks<kFormat, kRows, kWide, kVnni>(row, cols, x + begin * kRows, group_sums, groups, begin, end, sum);
 #pragma GCC unroll 2
   for (int i = 0; i < kWide; i++)
 #pragma GCC unroll 8

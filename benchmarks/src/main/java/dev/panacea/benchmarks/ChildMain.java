@@ -39,7 +39,11 @@ public final class ChildMain {
 
     public static void main(String[] args) throws IOException {
         if (args[0].equals("start-up")) {
-            System.out.println(StartUp.run(() -> kernels(args[2], args[3]), Path.of(args[1]), part -> { }));
+            System.out.println(StartUp.run(() -> kernels(args[2], args[3]), Path.of(args[1]), part -> {
+                if (part.equals(StartUp.READY)) {
+                    System.out.println(0);
+                }
+            }));
         } else {
             measured(args[0], args[1], Integer.parseInt(args[2]), Integer.parseInt(args[3]), args[4], args[5]);
         }

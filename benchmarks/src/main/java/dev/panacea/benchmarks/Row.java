@@ -36,6 +36,6 @@ sealed interface Row {
     record Program(String name, String shape, CpuTier tier, String unit, Ceiling ceiling, Interleaved.Budget budget, boolean takesMinutes, List<String> arguments)
             implements Row {}
 
-    /** From the start of a JVM to the end of the first training step. */
-    record StartUp(String name, String shape, CpuTier tier) implements Row {}
+    /** From the start of a JVM to the first training step: its beginning or its end. */
+    record StartUp(String name, String shape, CpuTier tier, boolean toTheEnd) implements Row {}
 }

@@ -15,6 +15,8 @@ final class Rows {
     private static final int TOKENS = 1024;
     /** N and K of SmolLM2-135M's and Llama-3.2-1B's MLPs, and of Llama-3-8B's attention. */
     private static final int[][] LINEAR = {{1536, 576}, {576, 1536}, {8192, 2048}, {2048, 8192}, {4096, 4096}};
+    /** Of Llama 3, whose head is the largest matrix there is. */
+    private static final int VOCABULARY = 128_256;
     private static final long ADAMW = 4 << 20;
     private static final Budget STEPS = new Budget(3, 8, 12);
     private static final Budget LONG_STEPS = new Budget(2, 2, 0);
@@ -37,7 +39,9 @@ final class Rows {
         rows.add(inputGrad(best, WeightFormat.BF16, 8192, 2048));
         rows.add(gemv(best, WeightFormat.NF4, 8192, 2048));
         rows.add(gemv(best, WeightFormat.NF4, 2048, 8192));
+        rows.add(gemv(best, WeightFormat.NF4, VOCABULARY, 2048));
         rows.add(gemv(best, WeightFormat.BF16, 8192, 2048));
+        rows.add(gemv(best, WeightFormat.BF16, VOCABULARY, 2048));
         for (AttentionWork.Shape s : List.of(shape(1, 2048, 9, 3), shape(1, 2048, 32, 8), shape(8, 256, 9, 3), shape(8, 256, 32, 8))) {
             rows.add(attention(best, s));
             rows.add(attentionBackward(best, s));
@@ -62,7 +66,8 @@ final class Rows {
         rows.add(step(best, "1b", 2, 256, false));
         rows.add(new Row.Program("decode-1b", "NF4, batch 1, context 512", best, "tokens/s", Ceiling.READ, new Budget(5, 6, 8), false, List.of("decode", "1b", "1", "512")));
         rows.add(new Row.Program("prompt-1b", "NF4, 1x512", best, "tokens/s", Ceiling.products(best), new Budget(3, 5, 8), false, List.of("prompt", "1b", "1", "512")));
-        rows.add(new Row.StartUp("start-up", "to the first step's end, 4 dialogues", best));
+        rows.add(new Row.StartUp("start-up", "to the first step's beginning", best, false));
+        rows.add(new Row.StartUp("start-up", "to the first step's end, 4 dialogues", best, true));
         rows.add(step(best, "8b", 1, 512, true));
         return rows;
     }

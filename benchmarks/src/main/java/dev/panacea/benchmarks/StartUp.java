@@ -39,6 +39,8 @@ import java.util.function.Supplier;
  * side by side as there. In a fresh JVM {@code StartUp MODEL} prints the time at which each part was done.
  */
 final class StartUp {
+    /** The part after which the first step begins. */
+    static final String READY = "weights, adapter, optimizer";
     private static final String DIALOGUES = "/dev/panacea/examples/dialogues.jsonl";
 
     private StartUp() {}
@@ -89,7 +91,7 @@ final class StartUp {
                         LoraAdapter adapter = LoraAdapter.create(model, new LoraConfig(8, 16, LoraConfig.ALL_LINEAR, false), 42);
                         AdamW optimizer = new AdamW(kernels, adapter.parameters(), 0.9, 0.999, 1e-8, 0)) {
                     adapter.attachTo(model);
-                    done.accept("weights, adapter, optimizer");
+                    done.accept(READY);
                     Batches.Step first = new Batches(examples, 4, 1, 42).epoch(0).getFirst();
                     double loss = new OptimizerStep(model, adapter.parameters(), optimizer, 1).run(first, 1e-4).loss();
                     done.accept("first step, " + first.tokens() + " tokens");

@@ -43,7 +43,7 @@ class QuickTest {
         rows.add(new Row.Program("step-tiny", "2x16", best, "tokens/s", Ceiling.F32_FMA, BRIEF, false, List.of("step-checkpointed", "tiny", "2", "16")));
         rows.add(new Row.Program("decode-tiny", "24", best, "tokens/s", Ceiling.READ, BRIEF, false, List.of("decode", "tiny", "1", "24")));
         rows.add(new Row.Program("prompt-tiny", "24", best, "tokens/s", Ceiling.F32_FMA, BRIEF, false, List.of("prompt", "tiny", "1", "24")));
-        rows.add(new Row.StartUp("start-up", "tiny", best));
+        rows.add(new Row.StartUp("start-up", "tiny", best, true));
         rows.add(new Row.Program("long", "2x16", best, "tokens/s", Ceiling.F32_FMA, BRIEF, true, List.of("step", "tiny", "2", "16")));
         return rows;
     }
