@@ -1,24 +1,28 @@
 #!/bin/sh
-# Builds the CUDA kernels into one fat binary: build-cuda.sh SOURCE BUILD CLASSES. Run by Maven. Where nvcc is missing it says so and builds
-# nothing. nvcc is $NVCC, or on the PATH, or in /usr/local/cuda; it is also in the pip packages nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt
+# Builds the CUDA kernels into one fat binary: build-cuda.sh SOURCE BUILD RESOURCES. Run by Maven. Where nvcc is missing it says so and builds
+# nothing; a fat binary of other sources is removed then. nvcc is $NVCC, or on the PATH, or in /usr/local/cuda; it is also in the pip packages nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt
 # nvidia-cuda-runtime nvidia-cuda-cccl (13.0).
 set -eu
 source=$(cd "$1" && pwd)
 build=$2; mkdir -p "$build"
-classes=$3
+out=$3/native/cuda
 
 nvcc=${NVCC:-}
 [ -n "$nvcc" ] || nvcc=$(command -v nvcc || true)
 [ -n "$nvcc" ] || ! [ -x /usr/local/cuda/bin/nvcc ] || nvcc=/usr/local/cuda/bin/nvcc
+# Where it stood before it had a folder of its own.
+rm -rf "$build/../classes/native/cuda"
+# What the fat binary depends on: the sources and this script, and the compiler.
+stamp=$(cat "$0" "$source"/*.cu "$source"/*.cuh | cksum)
 if [ -z "$nvcc" ]; then
+    if [ "$(head -n 1 "$build/stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
+    rm -f "$out/panacea.fatbin" "$build/stamp"
     echo "No nvcc: the CUDA kernels are not built. Set NVCC, or put nvcc of CUDA 13.0 on the PATH; see README.md." >&2
     exit 0
 fi
 
-out=$classes/native/cuda
 mkdir -p "$out"
-# What the fat binary depends on: the sources, the compiler and this script.
-stamp=$( { "$nvcc" --version; cat "$0" "$source"/*.cu "$source"/*.cuh; } | cksum)
+stamp=$(echo "$stamp"; "$nvcc" --version | cksum)
 if [ -f "$out/panacea.fatbin" ] && [ "$(cat "$build/stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
 # Code for sm_80 and sm_90, and PTX for what comes after; uncompressed, since the jar is compressed itself.
 "$nvcc" -fatbin -std=c++17 -O3 -Xptxas -v,-warn-spills -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_80,code=compute_80 \

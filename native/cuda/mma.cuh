@@ -14,6 +14,11 @@
 // The address that ldmatrix and cp.async take.
 __device__ __forceinline__ uint32_t shared_address(const void *shared) { return static_cast<uint32_t>(__cvta_generic_to_shared(shared)); }
 
+// 16 bytes in one store: as a plain assignment nvcc takes some of them apart, and the parts of neighbouring lanes meet in a bank.
+__device__ __forceinline__ void store_shared(float *to, float4 v) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(to)), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w) : "memory");
+}
+
 // Four matrices of 8 x 8 bf16: lane 8 i + r gives the address of row r of matrix i (16 bytes, aligned so), and register i of lane 4 g + t
 // gets elements 2 t, 2 t + 1 of row g of matrix i: A's fragment from row-major A, B's from row-major B^T.
 __device__ __forceinline__ void ldmatrix(uint32_t (&to)[4], uint32_t address) {
@@ -28,9 +33,9 @@ __device__ __forceinline__ void ldmatrix_trans(uint32_t (&to)[4], uint32_t addre
 
 // c += a b, [16, 8] += [16, 16] [16, 8].
 __device__ __forceinline__ void mma_bf16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // Two f32 as one register of a fragment; the first in the low half.

@@ -32,8 +32,8 @@ public class AdamWBenchmark {
     private Workload work;
 
     @Setup(Level.Trial)
-    public void open(OnCpu cpu) {
-        work = bits == 8 ? OtherWork.adamW8bit(cpu.kernels, parameters) : OtherWork.adamW(cpu.kernels, parameters);
+    public void open(OnDevice device) {
+        work = bits == 8 ? OtherWork.adamW8bit(device.kernels, parameters) : OtherWork.adamW(device.kernels, parameters);
     }
 
     @Benchmark

@@ -37,11 +37,11 @@ public class AttentionBenchmark {
     private Workload work;
 
     @Setup(Level.Trial)
-    public void open(OnCpu cpu) {
-        int[] t = OnCpu.shape(tokens);
-        int[] s = OnCpu.shape(shape);
+    public void open(OnDevice device) {
+        int[] t = OnDevice.shape(tokens);
+        int[] s = OnDevice.shape(shape);
         AttentionWork.Shape all = new AttentionWork.Shape(t[0], t[1], s[0], s[1], s[2]);
-        work = operation == Operation.FORWARD ? AttentionWork.forward(cpu.kernels, all) : AttentionWork.backward(cpu.kernels, all);
+        work = operation == Operation.FORWARD ? AttentionWork.forward(device.kernels, all) : AttentionWork.backward(device.kernels, all);
     }
 
     @Benchmark

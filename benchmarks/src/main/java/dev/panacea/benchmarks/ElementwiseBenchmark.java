@@ -36,13 +36,13 @@ public class ElementwiseBenchmark {
     private Workload work;
 
     @Setup(Level.Trial)
-    public void open(OnCpu cpu) {
+    public void open(OnDevice device) {
         work = switch (operation) {
-            case RMS_NORM -> OtherWork.rmsNorm(cpu.kernels, tokens, width);
-            case RMS_NORM_BACKWARD -> OtherWork.rmsNormBackward(cpu.kernels, tokens, width);
-            case ROPE -> OtherWork.rope(cpu.kernels, tokens, width);
-            case SWIGLU -> OtherWork.swiGlu(cpu.kernels, tokens, width);
-            case SWIGLU_BACKWARD -> OtherWork.swiGluBackward(cpu.kernels, tokens, width);
+            case RMS_NORM -> OtherWork.rmsNorm(device.kernels, tokens, width);
+            case RMS_NORM_BACKWARD -> OtherWork.rmsNormBackward(device.kernels, tokens, width);
+            case ROPE -> OtherWork.rope(device.kernels, tokens, width);
+            case SWIGLU -> OtherWork.swiGlu(device.kernels, tokens, width);
+            case SWIGLU_BACKWARD -> OtherWork.swiGluBackward(device.kernels, tokens, width);
         };
     }
 

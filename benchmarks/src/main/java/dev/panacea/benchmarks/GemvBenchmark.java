@@ -37,9 +37,9 @@ public class GemvBenchmark {
     private Workload work;
 
     @Setup(Level.Trial)
-    public void open(OnCpu cpu) {
-        int[] s = OnCpu.shape(shape);
-        work = LinearWork.gemv(cpu.kernels, format, tokens, s[0], s[1]);
+    public void open(OnDevice device) {
+        int[] s = OnDevice.shape(shape);
+        work = LinearWork.gemv(device.kernels, format, tokens, s[0], s[1]);
     }
 
     @Benchmark

@@ -33,9 +33,9 @@ public class HeadBenchmark {
     private Workload work;
 
     @Setup(Level.Trial)
-    public void open(OnCpu cpu) {
-        int[] s = OnCpu.shape(shape);
-        work = OtherWork.headLoss(cpu.kernels, tokens, s[0], s[1]);
+    public void open(OnDevice device) {
+        int[] s = OnDevice.shape(shape);
+        work = OtherWork.headLoss(device.kernels, tokens, s[0], s[1]);
     }
 
     @Benchmark

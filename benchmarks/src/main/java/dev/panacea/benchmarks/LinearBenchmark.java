@@ -44,13 +44,13 @@ public class LinearBenchmark {
     private Workload work;
 
     @Setup(Level.Trial)
-    public void open(OnCpu cpu) {
-        int[] s = OnCpu.shape(shape);
+    public void open(OnDevice device) {
+        int[] s = OnDevice.shape(shape);
         work = switch (operation) {
-            case FORWARD -> LinearWork.forward(cpu.kernels, format, tokens, s[0], s[1]);
-            case INPUT_GRAD -> LinearWork.inputGrad(cpu.kernels, format, tokens, s[0], s[1]);
-            case LORA_FORWARD -> LinearWork.loraForward(cpu.kernels, format, tokens, s[0], s[1], rank);
-            case LORA_BACKWARD -> LinearWork.loraBackward(cpu.kernels, format, tokens, s[0], s[1], rank);
+            case FORWARD -> LinearWork.forward(device.kernels, format, tokens, s[0], s[1]);
+            case INPUT_GRAD -> LinearWork.inputGrad(device.kernels, format, tokens, s[0], s[1]);
+            case LORA_FORWARD -> LinearWork.loraForward(device.kernels, format, tokens, s[0], s[1], rank);
+            case LORA_BACKWARD -> LinearWork.loraBackward(device.kernels, format, tokens, s[0], s[1], rank);
         };
     }
 

@@ -131,12 +131,15 @@ final class Operands implements AutoCloseable {
             case Q6_K -> new int[] {block - 2};
             default -> throw new IllegalArgumentException("no benchmark of " + type);
         };
-        MemorySegment s = data.host();
+        byte[] content = new byte[Math.toIntExact(data.byteSize())];
+        kernels.download(data, MemorySegment.ofArray(content));
+        MemorySegment s = MemorySegment.ofArray(content);
         for (long at = 0; at < s.byteSize(); at += block) {
             for (int offset : scales) {
                 s.set(HALF, at + offset, Float.floatToFloat16(0.001f * (1 + random.nextInt(8))));
             }
         }
+        kernels.upload(s, data);
         return new BlockWeight(type, data, n, k, 0);
     }
 
@@ -147,10 +150,10 @@ final class Operands implements AutoCloseable {
         return b;
     }
 
-    private static void fill(DeviceBuffer b, MemorySegment values) {
-        MemorySegment s = b.host();
-        for (long at = 0; at < s.byteSize(); at += values.byteSize()) {
-            MemorySegment.copy(values, 0, s, at, Math.min(values.byteSize(), s.byteSize() - at));
+    private void fill(DeviceBuffer b, MemorySegment values) {
+        long piece = values.byteSize() / b.type().bytes();
+        for (long at = 0; at < b.length(); at += piece) {
+            kernels.upload(values, b.slice(at, Math.min(piece, b.length() - at)));
         }
     }
 

@@ -37,9 +37,9 @@ public class QuantizeBenchmark {
     private Workload work;
 
     @Setup(Level.Trial)
-    public void open(OnCpu cpu) {
-        int[] s = OnCpu.shape(shape);
-        work = operation == Operation.QUANTIZE ? OtherWork.quantize(cpu.kernels, s[0], s[1]) : OtherWork.dequantize(cpu.kernels, format, s[0], s[1]);
+    public void open(OnDevice device) {
+        int[] s = OnDevice.shape(shape);
+        work = operation == Operation.QUANTIZE ? OtherWork.quantize(device.kernels, s[0], s[1]) : OtherWork.dequantize(device.kernels, format, s[0], s[1]);
     }
 
     @Benchmark

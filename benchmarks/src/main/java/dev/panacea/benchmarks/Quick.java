@@ -39,6 +39,9 @@ final class Quick implements Callable<Integer> {
     /** For a kernel's row. */
     private static final Interleaved.Budget BUDGET = new Interleaved.Budget(5, 40, 2.0);
 
+    private static final int CUDA_ROUNDS = 9;
+    private static final long CUDA_COPY = 1L << 30;
+
     /** Makes the rows: for one tier, or for the best and the others. */
     interface RowSource {
         List<Row> rows(CpuTier best, List<CpuTier> others);
@@ -67,6 +70,9 @@ final class Quick implements Callable<Integer> {
     @Option(names = "--threads", paramLabel = "N", defaultValue = "0", description = "threads of the kernels and of libtorch; default: one per physical core")
     private int threads;
 
+    @Option(names = "--device", paramLabel = "DEVICE", defaultValue = "cpu", description = "cpu, or cuda: the kernels of the GPU in a table of their own")
+    private String device;
+
     @Option(names = "--model", paramLabel = "FILE", description = "the model of the start-up row; default: SmolLM2-135M, if it is in the cache")
     private Path model;
 
@@ -92,6 +98,12 @@ final class Quick implements Callable<Integer> {
 
     @Override
     public Integer call() {
+        if (device.equals("cuda")) {
+            return cuda();
+        }
+        if (!device.equals("cpu")) {
+            throw usage("--device " + device + ": it is cpu or cuda");
+        }
         List<Row> rows = chosen();
         int used = threads();
         Optional<Torch> torch = Torch.load(used, out::println);
@@ -123,6 +135,22 @@ final class Quick implements Callable<Integer> {
             write(results);
         }
         return failed ? 1 : 0;
+    }
+
+    private Integer cuda() {
+        List<CudaTable.Entry> entries = CudaTable.entries();
+        if (only != null) {
+            Pattern pattern = pattern();
+            entries = entries.stream().filter(e -> pattern.matcher(e.name() + " " + e.shape() + " cuda").find()).toList();
+            if (entries.isEmpty()) {
+                throw usage("--only " + only + " finds no row of --device cuda");
+            }
+        }
+        List<Result> results = new CudaTable(out, CUDA_ROUNDS).print(entries, CUDA_COPY);
+        if (json != null) {
+            write(results);
+        }
+        return 0;
     }
 
     // ---- options -----------------------------------------------------------------------------------------------------

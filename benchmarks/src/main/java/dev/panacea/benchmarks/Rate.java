@@ -15,6 +15,6 @@ public class Rate {
     int run(Workload work) {
         gflop += work.flops() / 1e9;
         gigabytes += work.bytes() / 1e9;
-        return work.run();
+        return work.run() + work.await();
     }
 }

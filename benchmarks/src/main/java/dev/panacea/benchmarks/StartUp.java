@@ -45,6 +45,14 @@ final class StartUp {
 
     private record Mark(String part, long time) {}
 
+    /** A tokenizer on its way, closed even if nobody came to use it. */
+    private record Opening(CompletableFuture<BpeTokenizer> tokenizer) implements AutoCloseable {
+        @Override
+        public void close() {
+            tokenizer.join().close();
+        }
+    }
+
     public static void main(String[] args) {
         List<Mark> marks = new ArrayList<>();
         marks.add(new Mark("JVM", System.currentTimeMillis()));
@@ -68,11 +76,13 @@ final class StartUp {
         CompletableFuture.runAsync(ChatTemplate::warmUp);
         try (Kernels kernels = backend.get()) {
             done.accept("native library");
-            CompletableFuture<BpeTokenizer> opening = CompletableFuture.supplyAsync(() -> Tokenizers.open(file));
-            try (Checkpoint checkpoint = Checkpoints.open(file); BpeTokenizer tokenizer = opening.join()) {
-                done.accept("model file, tokenizer");
+            try (Checkpoint checkpoint = Checkpoints.open(file);
+                    Opening opening = new Opening(CompletableFuture.supplyAsync(() -> Tokenizers.open(file, checkpoint), Thread.ofPlatform().daemon()::start))) {
+                done.accept("model file");
                 List<Example> rows = dialogues();
                 done.accept("data read");
+                BpeTokenizer tokenizer = opening.tokenizer.join();
+                done.accept("tokenizer");
                 List<TokenizedExample> examples = new ExampleEncoder(tokenizer, ChatTemplate.Options.NONE, 512).encode(rows).examples();
                 done.accept("data encoded");
                 try (LlamaModel model = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.defaultFor(checkpoint), DType.BF16));

@@ -64,7 +64,7 @@ public final class StepMemory {
                 }
             });
             long planned = result.plan().total();
-            long measured = result.peakResidentBytes().orElse(0);
+            long measured = result.peakBytes().orElse(0);
             System.out.printf(Locale.ROOT, "planned %s, measured %s (%+.1f %%); the step's block planned %d, used %d bytes; kernels planned %d, have %d bytes%n", ByteCount.text(planned),
                     ByteCount.text(measured), 100.0 * (measured - planned) / planned, result.plan().step(), model.peakStepBytes(), result.plan().scratch(), kernels.scratchBytes());
         }

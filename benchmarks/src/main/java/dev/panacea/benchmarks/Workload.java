@@ -2,6 +2,7 @@ package dev.panacea.benchmarks;
 
 import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.Kernels;
+import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
@@ -83,12 +84,19 @@ public final class Workload implements AutoCloseable {
         return sets.size();
     }
 
-    /** Runs on the next set of operands; a bit pattern of the result, so that it is used. */
+    /** Runs on the next set of operands; a bit pattern of the result, so that it is used. A device of its own may still be at it: {@link #await}. */
     public int run() {
         Set set = sets.get(next);
         next = (next + 1) % sets.size();
         set.run().run();
-        return set.result().host().get(ValueLayout.JAVA_BYTE, 0);
+        return set.result().hostSegment().map(host -> (int) host.get(ValueLayout.JAVA_BYTE, 0)).orElse(0);
+    }
+
+    /** Waits until all runs are done; a bit pattern of a result. */
+    public int await() {
+        byte[] bits = new byte[result().type().bytes()];
+        operands.kernels().download(result().slice(0, 1), MemorySegment.ofArray(bits));
+        return bits[0];
     }
 
     /** What the next run writes. */

@@ -9,11 +9,11 @@ import java.util.List;
  * {@code PANACEA_CUDA_CUBLASLT}, else the system's {@code libcublasLt.so.13}.
  */
 public final class CublasLtLibrary {
-    /** Names the file of the library. */
+    /** Names the file of the library, or says {@code off}. */
     public static final Setting FILE = new Setting("panacea.cuda.cublaslt", "PANACEA_CUDA_CUBLASLT");
 
     private static final int MAX_TEXT = 4096;
-    private static final DynamicLibrary LIBRARY = new DynamicLibrary("cuBLASLt library", FILE, List.of("libcublasLt.so.13"),
+    private static final DynamicLibrary LIBRARY = new DynamicLibrary("cuBLASLt library", FILE, List.of("libcublasLt.so.13"), "cublasLtMatmul",
             "It is part of the CUDA toolkit 13; Panacea's own kernels serve without it");
 
     private CublasLtLibrary() {}

@@ -15,7 +15,7 @@ public final class CudaLibrary {
     public static final Setting FILE = new Setting("panacea.cuda.driver", "PANACEA_CUDA_DRIVER");
 
     private static final int MAX_TEXT = 4096;
-    private static final DynamicLibrary LIBRARY = new DynamicLibrary("CUDA driver library", FILE, List.of("libcuda.so.1"),
+    private static final DynamicLibrary LIBRARY = new DynamicLibrary("CUDA driver library", FILE, List.of("libcuda.so.1"), "cuInit",
             "It comes with the NVIDIA driver; install that, or name the file by " + FILE);
 
     private CudaLibrary() {}

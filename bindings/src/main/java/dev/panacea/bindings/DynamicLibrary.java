@@ -3,6 +3,8 @@ package dev.panacea.bindings;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -12,6 +14,7 @@ final class DynamicLibrary {
     private final String what;
     private final Setting file;
     private final List<String> names;
+    private final String mark;
     private final String remedy;
     private Optional<SymbolLookup> symbols = Optional.empty();
     private String origin = "";
@@ -19,12 +22,14 @@ final class DynamicLibrary {
     /**
      * @param what the library in words, for messages
      * @param names file names that the system's loader is asked for, where the setting names none
+     * @param mark a function by which the library is known
      * @param remedy what a user does who lacks it
      */
-    DynamicLibrary(String what, Setting file, List<String> names, String remedy) {
+    DynamicLibrary(String what, Setting file, List<String> names, String mark, String remedy) {
         this.what = what;
         this.file = file;
         this.names = names;
+        this.mark = mark;
         this.remedy = remedy;
     }
 
@@ -32,22 +37,52 @@ final class DynamicLibrary {
     synchronized String load() {
         if (symbols.isEmpty()) {
             Optional<Setting.Value> setting = file.read();
-            List<String> candidates = setting.map(v -> List.of(v.text())).orElse(names);
             List<String> refusals = new ArrayList<>();
-            for (String candidate : candidates) {
-                try {
-                    // Never closed: code of it may run until the process ends.
-                    symbols = Optional.of(SymbolLookup.libraryLookup(candidate, Arena.global()));
+            for (String candidate : setting.map(v -> List.of(v.text())).orElse(names)) {
+                String refusal = open(candidate);
+                if (refusal.isEmpty()) {
                     origin = candidate + setting.map(v -> " (" + v.origin() + ")").orElse("");
                     return origin;
-                } catch (IllegalArgumentException e) {
-                    refusals.add(candidate);
                 }
+                refusals.add(candidate + setting.map(v -> ", named by " + v.origin() + ",").orElse("") + " " + refusal);
             }
-            String text = "no " + what + ": " + String.join(", ", refusals) + setting.map(v -> ", named by " + v.origin() + ",").orElse("") + " cannot be loaded. " + remedy;
+            String text = "no " + what + ": " + String.join("; ", refusals) + ". " + remedy;
             throw setting.isPresent() ? NativeLibraryException.misconfigured(text, null) : NativeLibraryException.unsupported(text, null);
         }
         return origin;
+    }
+
+    /** Why it cannot be opened; empty if it could. */
+    private String open(String candidate) {
+        SymbolLookup found;
+        try {
+            // Never closed: code of it may run until the process ends.
+            found = SymbolLookup.libraryLookup(candidate, Arena.global());
+        } catch (IllegalArgumentException e) {
+            return reason(candidate);
+        }
+        if (found.find(mark).isEmpty()) {
+            return "is another library (it has no function " + mark + ")";
+        }
+        symbols = Optional.of(found);
+        return "";
+    }
+
+    /** The lookup keeps the loader's own words to itself; of a file, asking again in another way gets them. */
+    private static String reason(String candidate) {
+        if (!candidate.contains("/")) {
+            return "is not found by the system's loader";
+        }
+        Path path = Path.of(candidate).toAbsolutePath();
+        if (!Files.isRegularFile(path)) {
+            return "is not a file";
+        }
+        try {
+            System.load(path.toString());
+            return "cannot be loaded";
+        } catch (UnsatisfiedLinkError e) {
+            return "cannot be loaded: " + e.getMessage();
+        }
     }
 
     /** The address of a function. */

@@ -130,23 +130,27 @@ public final class DatasetReader {
 
     private void readLines(InputStream in) throws IOException {
         ByteArrayOutputStream line = new ByteArrayOutputStream();
+        byte[] buffer = new byte[1 << 16];
         int number = 1;
-        int c;
-        do {
-            c = in.read();
-            if (c != '\n' && c >= 0) {
-                if (line.size() == MAX_ROW) {
+        int n;
+        while ((n = in.read(buffer)) >= 0) {
+            int start = 0;
+            for (int i = 0; i <= n; i++) {
+                if (i < n && buffer[i] != '\n') {
+                    continue;
+                }
+                if (line.size() + i - start > MAX_ROW) {
                     throw new PanaceaException(file + ", line " + number + ": longer than " + MAX_ROW + " bytes");
                 }
-                line.write(c);
-            } else {
-                if (line.size() > 0) {
-                    readLine(line.toByteArray(), number);
+                line.write(buffer, start, i - start);
+                start = i + 1;
+                if (i < n) {
+                    readLine(line.toByteArray(), number++);
+                    line.reset();
                 }
-                line.reset();
-                number++;
             }
-        } while (c >= 0);
+        }
+        readLine(line.toByteArray(), number);
     }
 
     private void readLine(byte[] bytes, int number) {

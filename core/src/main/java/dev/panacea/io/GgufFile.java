@@ -145,8 +145,11 @@ public final class GgufFile implements AutoCloseable {
     private MemorySegment elements(String key, ValueType type, long count) {
         long start = position;
         if (type == ValueType.STRING) {
+            // A vocabulary has a hundred thousand of them: words for a fault are not put together for each.
+            String length = "a length in " + key;
+            String text = "a text of " + key;
             for (long i = 0; i < count; i++) {
-                skip(int64("a length in " + key), "a text of " + key);
+                skip(int64(length), text);
             }
         } else {
             skip(count * type.bytes(), "the value of " + key);

@@ -152,7 +152,9 @@ public final class GgufMetadata {
             if (length > LONGEST_STRING) {
                 throw new PanaceaException(path + ": " + key + " has a text of " + length + " bytes; at most " + LONGEST_STRING + " are read");
             }
-            texts.add(MappedFile.utf8(v.data().asSlice(position + 8, length))
+            byte[] bytes = new byte[(int) length];
+            MemorySegment.copy(v.data(), MappedFile.U8, position + 8, bytes, 0, bytes.length);
+            texts.add(MappedFile.utf8(bytes)
                     .orElseThrow(() -> new PanaceaException(path + ": " + key + " is not UTF-8 text; the file is damaged, download it again")));
             position += 8 + length;
         }

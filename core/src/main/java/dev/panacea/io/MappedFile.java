@@ -76,7 +76,11 @@ final class MappedFile implements AutoCloseable {
 
     /** UTF-8 text, or nothing where the bytes are not that. */
     static Optional<String> utf8(MemorySegment text) {
-        byte[] bytes = text.toArray(U8);
+        return utf8(text.toArray(U8));
+    }
+
+    /** As {@link #utf8(MemorySegment)}. */
+    static Optional<String> utf8(byte[] bytes) {
         String lenient = new String(bytes, StandardCharsets.UTF_8);
         if (lenient.indexOf('\uFFFD') < 0) {
             return Optional.of(lenient);

@@ -48,18 +48,14 @@ public final class KvCache implements AutoCloseable {
     }
 
     /**
-     * The batch that appends {@code tokens.get(i)} to slot {@code active[i]}; they count as held once {@link #appended} says so.
+     * Where {@code tokens.get(i)} go that are appended to slot {@code active[i]}; they count as held once {@link #appended} says so.
      *
      * @throws IllegalArgumentException if a slot would overflow
      */
-    Append append(StepArena arena, int[] active, List<int[]> tokens) {
+    Append append(int[] active, List<int[]> tokens) {
         int total = tokens.stream().mapToInt(t -> t.length).sum();
-        int[] ids = new int[total];
-        int[] positions = new int[total];
-        int[] rows = new int[total];
-        int[] table = new int[4 * active.length];
+        Append append = new Append(new int[total], new int[total], new int[total], new int[4 * active.length], longestWith(active, tokens));
         int at = 0;
-        int longest = 0;
         for (int i = 0; i < active.length; i++) {
             int[] t = tokens.get(i);
             int slot = active[i];
@@ -68,19 +64,17 @@ public final class KvCache implements AutoCloseable {
                 throw new IllegalArgumentException("a sequence of " + (held + t.length) + " tokens does not fit a cache of " + capacity);
             }
             for (int j = 0; j < t.length; j++) {
-                ids[at + j] = t[j];
-                positions[at + j] = held + j;
-                rows[at + j] = slot * capacity + held + j;
+                append.ids[at + j] = t[j];
+                append.positions[at + j] = held + j;
+                append.rows[at + j] = slot * capacity + held + j;
             }
-            table[4 * i] = at;
-            table[4 * i + 1] = t.length;
-            table[4 * i + 2] = slot * capacity;
-            table[4 * i + 3] = held + t.length;
+            append.table[4 * i] = at;
+            append.table[4 * i + 1] = t.length;
+            append.table[4 * i + 2] = slot * capacity;
+            append.table[4 * i + 3] = held + t.length;
             at += t.length;
-            longest = Math.max(longest, held + t.length);
         }
-        TokenBatch batch = new TokenBatch(total, longest, arena.ints(ids), arena.ints(positions), arena.ints(table), active.length);
-        return new Append(batch, arena.ints(rows));
+        return append;
     }
 
     /** The keys and values of this batch have been computed. */
@@ -99,8 +93,28 @@ public final class KvCache implements AutoCloseable {
         return longest;
     }
 
+    /**
+     * New tokens of some slots.
+     *
+     * @param ids of the tokens, one slot's after the other's
+     * @param positions of each in its text
+     * @param rows of the cache that take its key and value
+     * @param table [active slots, 4], see {@link Kernels#attention}
+     * @param longest of the texts, with these tokens
+     */
+    record Append(int[] ids, int[] positions, int[] rows, int[] table, int longest) {
+        int tokens() {
+            return ids.length;
+        }
+
+        /** On the device, for one step. */
+        Placed place(StepArena arena) {
+            return new Placed(new TokenBatch(ids.length, arena.ints(ids), arena.ints(positions), arena.ints(table), table.length / 4), arena.ints(rows));
+        }
+    }
+
     /** @param rows I32 [tokens], where the new keys and values go */
-    record Append(TokenBatch batch, DeviceBuffer rows) {}
+    record Placed(TokenBatch batch, DeviceBuffer rows) {}
 
     @Override
     public void close() {

@@ -45,6 +45,7 @@ public final class LlamaModel implements AutoCloseable {
     private final RopeTable rope;
     private final StepArena arena;
     private final Map<StepShape, Long> stepBytes = new LinkedHashMap<>();
+    private Optional<DecodeStep> decode = Optional.empty();
 
     private LlamaModel(Kernels kernels, LlamaConfig config, LoadOptions options, WeightLoader weights) {
         this.kernels = kernels;
@@ -150,6 +151,7 @@ public final class LlamaModel implements AutoCloseable {
     /** Adds an adapter's pairs to the layers they name, in place of what was attached before; by module path. */
     public void attach(Map<String, LoraLinear.Slot> slots) {
         stepBytes.clear();
+        forgetDecodeStep();
         linears().forEach(l -> l.attach(Optional.ofNullable(slots.get(l.name()))));
     }
 
@@ -267,24 +269,49 @@ public final class LlamaModel implements AutoCloseable {
      */
     public float[][] next(KvCache cache, int[] active, List<int[]> tokens) {
         checked(tokens);
-        rope.ensure(cache.longestWith(active, tokens));
-        int[] last = new int[active.length];
-        int end = 0;
-        for (int i = 0; i < last.length; i++) {
-            end += tokens.get(i).length;
-            last[i] = end - 1;
-        }
-        float[] flat = read(step(new StepShape("next", end, last.length, last.length), Pass.EVALUATION, tape -> {
-            KvCache.Append append = cache.append(tape.arena(), active, tokens);
-            Var hidden = hidden(tape, append.batch(), layers, Optional.of(new LlamaLayer.Cached(cache, append.rows())), false, h -> {});
-            return logits(tape, GatherRows.apply(tape, hidden, tape.arena().ints(last), last.length));
-        }));
+        KvCache.Append append = cache.append(active, tokens);
+        rope.ensure(append.longest());
+        float[] flat = append.tokens() == active.length ? oneEach(cache, append) : several(cache, append);
         cache.appended(active, tokens);
-        float[][] rows = new float[last.length][];
-        for (int i = 0; i < last.length; i++) {
+        float[][] rows = new float[active.length][];
+        for (int i = 0; i < rows.length; i++) {
             rows[i] = Arrays.copyOfRange(flat, i * config.vocabSize(), (i + 1) * config.vocabSize());
         }
         return rows;
+    }
+
+    private float[] several(KvCache cache, KvCache.Append append) {
+        int[] last = new int[append.table().length / 4];
+        Arrays.setAll(last, i -> append.table()[4 * i] + append.table()[4 * i + 1] - 1);
+        return read(step(new StepShape("next", append.tokens(), last.length, last.length), Pass.EVALUATION, tape -> {
+            Var hidden = hidden(tape, cache, append.place(tape.arena()));
+            return logits(tape, GatherRows.apply(tape, hidden, tape.arena().ints(last), last.length));
+        }));
+    }
+
+    /** One token for each slot, which comes again and again: the same calls on the same buffers as the last time, unless something has moved. */
+    private float[] oneEach(KvCache cache, KvCache.Append append) {
+        int n = append.tokens();
+        reserveStepBytes(plan(new StepShape("next one", n, n, n), Pass.EVALUATION, tape -> logits(tape, hidden(tape, cache, DecodeStep.planned(n)))));
+        DecodeStep.Place place = new DecodeStep.Place(cache, n, arena.blocks(), rope.cos());
+        if (decode.isEmpty() || !decode.get().place().equals(place)) {
+            forgetDecodeStep();
+            decode = Optional.of(new DecodeStep(kernels, place, inputs -> {
+                arena.reset();
+                Tape tape = tape(kernels, arena, Pass.EVALUATION);
+                return logits(tape, hidden(tape, cache, inputs));
+            }));
+        }
+        return read(decode.get().run(append));
+    }
+
+    private Var hidden(Tape tape, KvCache cache, KvCache.Placed inputs) {
+        return hidden(tape, inputs.batch(), layers, Optional.of(new LlamaLayer.Cached(cache, inputs.rows())), false, h -> {});
+    }
+
+    private void forgetDecodeStep() {
+        decode.ifPresent(DecodeStep::close);
+        decode = Optional.empty();
     }
 
     // ---- steps and their memory --------------------------------------------------------------------------------------
@@ -383,6 +410,7 @@ public final class LlamaModel implements AutoCloseable {
 
     @Override
     public void close() {
+        forgetDecodeStep();
         arena.close();
         rope.close();
         weights.close();

@@ -8,12 +8,11 @@ import java.util.List;
  * Sequences laid one behind the other, without padding; each attends to itself alone.
  *
  * @param tokens in all
- * @param longest length of the longest sequence, counted from its position 0
  * @param ids I32 [tokens]
  * @param positions I32 [tokens]
  * @param sequences I32 [count, 4], see {@link dev.panacea.kernels.Kernels#attention}
  */
-public record TokenBatch(int tokens, int longest, DeviceBuffer ids, DeviceBuffer positions, DeviceBuffer sequences, int count) {
+public record TokenBatch(int tokens, DeviceBuffer ids, DeviceBuffer positions, DeviceBuffer sequences, int count) {
 
     /** Whole sequences, from position 0. */
     public static TokenBatch of(StepArena arena, List<int[]> sequences) {
@@ -22,7 +21,6 @@ public record TokenBatch(int tokens, int longest, DeviceBuffer ids, DeviceBuffer
         int[] positions = new int[total];
         int[] table = new int[4 * sequences.size()];
         int at = 0;
-        int longest = 0;
         for (int i = 0; i < sequences.size(); i++) {
             int[] s = sequences.get(i);
             for (int t = 0; t < s.length; t++) {
@@ -34,8 +32,7 @@ public record TokenBatch(int tokens, int longest, DeviceBuffer ids, DeviceBuffer
             table[4 * i + 2] = at;
             table[4 * i + 3] = s.length;
             at += s.length;
-            longest = Math.max(longest, s.length);
         }
-        return new TokenBatch(total, longest, arena.ints(ids), arena.ints(positions), arena.ints(table), sequences.size());
+        return new TokenBatch(total, arena.ints(ids), arena.ints(positions), arena.ints(table), sequences.size());
     }
 }

@@ -4,17 +4,20 @@ import dev.panacea.kernels.DType;
 import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.DeviceMemory;
 import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.RepeatedCalls;
 import java.lang.reflect.Proxy;
+import java.util.Optional;
 
 /**
  * Kernels that compute nothing, on memory that does not exist: code that runs on them allocates and frees exactly as it would in earnest, so
  * that its need of memory is known before anything is done. What it downloads stays as it was, and sums are 0.
  */
 public final class PlanningKernels {
-    /** The only one needed: it has no state. A proxy, since all operations but three are the same one: nothing. */
+    /** The only one needed: it has no state. A proxy, since nearly all operations are the same one: nothing. */
     public static final Kernels INSTANCE = (Kernels) Proxy.newProxyInstance(Kernels.class.getClassLoader(), new Class<?>[] {Kernels.class}, (proxy, method, arguments) ->
             switch (method.getName()) {
                 case "allocate" -> new NoMemory((long) arguments[0]);
+                case "repeated" -> RepeatedCalls.plain((Runnable) arguments[0]);
                 case "description", "toString" -> "planning";
                 case "equals" -> proxy == arguments[0];
                 case "hashCode" -> 0;
@@ -29,6 +32,9 @@ public final class PlanningKernels {
         }
         if (type == long.class) {
             return 0L;
+        }
+        if (type == Optional.class) {
+            return Optional.empty();
         }
         return type == boolean.class ? Boolean.FALSE : null;
     }

@@ -28,6 +28,7 @@ public final class StepArena implements AutoCloseable {
     private final Map<DeviceBuffer, Place> live = new IdentityHashMap<>();
     private final TreeMap<Long, Long> holes = new TreeMap<>();
     private Optional<DeviceMemory> block = Optional.empty();
+    private int blocks;
     private long top;
     private long peak;
 
@@ -55,6 +56,7 @@ public final class StepArena implements AutoCloseable {
             // The old block first: both at once would be more than the plan says.
             close();
             block = Optional.of(kernels.allocate(bytes));
+            blocks++;
         }
     }
 
@@ -141,6 +143,11 @@ public final class StepArena implements AutoCloseable {
     /** Most bytes in use at one time so far, holes included. */
     public long peakBytes() {
         return peak;
+    }
+
+    /** How many blocks there have been: as long as it stays the same, the same calls get the same addresses. */
+    public int blocks() {
+        return blocks;
     }
 
     /** Size of the block. */

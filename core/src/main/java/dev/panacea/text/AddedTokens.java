@@ -1,7 +1,7 @@
 package dev.panacea.text;
 
 import java.util.ArrayList;
-import java.util.BitSet;
+import java.util.Arrays;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
@@ -40,14 +40,16 @@ final class AddedTokens {
 
     private final List<Token> tokens;
     private final Map<Character, List<Token>> byFirst = new HashMap<>();
-    private final BitSet firsts = new BitSet();
+    private boolean[] firsts = new boolean[0];
 
     AddedTokens(List<Token> tokens) {
         this.tokens = List.copyOf(tokens);
         for (Token t : tokens) {
             if (!t.text.isEmpty()) {
-                firsts.set(t.text.charAt(0));
-                byFirst.computeIfAbsent(t.text.charAt(0), c -> new ArrayList<>()).add(t);
+                char first = t.text.charAt(0);
+                firsts = first < firsts.length ? firsts : Arrays.copyOf(firsts, first + 1);
+                firsts[first] = true;
+                byFirst.computeIfAbsent(first, c -> new ArrayList<>()).add(t);
             }
         }
         byFirst.values().forEach(l -> l.sort(Comparator.comparingInt((Token t) -> t.text.length()).reversed()));
@@ -57,9 +59,13 @@ final class AddedTokens {
         return tokens;
     }
 
+    /** Whether a name begins with this character. Most begin none: asked first of every one. */
+    boolean begins(char c) {
+        return c < firsts.length && firsts[c];
+    }
+
     private Optional<Token> at(String text, int i) {
-        // Most characters begin no name: asked before anything is allocated.
-        if (firsts.get(text.charAt(i))) {
+        if (begins(text.charAt(i))) {
             for (Token t : byFirst.get(text.charAt(i))) {
                 if (text.startsWith(t.text, i)) {
                     return Optional.of(t);
@@ -71,14 +77,15 @@ final class AddedTokens {
 
     /** The text with the escape before every place where the name of a token begins. The text must not hold the escape. */
     String escape(String text, char escape) {
-        StringBuilder out = new StringBuilder(text.length() + 8);
+        StringBuilder out = new StringBuilder();
+        int copied = 0;
         for (int i = 0; i < text.length(); i++) {
-            if (at(text, i).isPresent()) {
-                out.append(escape);
+            if (begins(text.charAt(i)) && at(text, i).isPresent()) {
+                out.append(text, copied, i).append(escape);
+                copied = i;
             }
-            out.append(text.charAt(i));
         }
-        return out.toString();
+        return copied == 0 && out.isEmpty() ? text : out.append(text, copied, text.length()).toString();
     }
 
     /**
@@ -99,6 +106,16 @@ final class AddedTokens {
                     flush(pieces, plain, plainStart, i);
                     plainStart = i;
                 }
+            }
+            int limit = cut < cuts.length ? Math.min(cuts[cut], text.length()) : text.length();
+            int run = i;
+            while (run < limit && text.charAt(run) != escape && !begins(text.charAt(run))) {
+                run++;
+            }
+            if (run > i) {
+                plain.append(text, i, run);
+                i = run;
+                continue;
             }
             char c = text.charAt(i);
             if (c == escape && i + 1 < text.length()) {

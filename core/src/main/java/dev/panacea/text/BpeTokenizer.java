@@ -21,9 +21,7 @@ import java.util.OptionalInt;
 public final class BpeTokenizer implements Tokenizer {
     private final DjlEncoder encoder;
     private final String[] names;
-    private final byte[][] bytes;
-    private final boolean[] special;
-    private final Map<String, Integer> ids = new HashMap<>();
+    private final Map<Integer, AddedTokens.Token> addedById = new HashMap<>();
     private final AddedTokens added;
     private final Settings settings;
 
@@ -45,19 +43,7 @@ public final class BpeTokenizer implements Tokenizer {
         this.names = names;
         this.added = added;
         this.settings = settings;
-        bytes = new byte[names.length][];
-        special = new boolean[names.length];
-        for (int id = 0; id < names.length; id++) {
-            bytes[id] = names[id] == null ? new byte[0] : ByteLevel.bytesOf(names[id]);
-            if (names[id] != null) {
-                ids.putIfAbsent(names[id], id);
-            }
-        }
-        for (AddedTokens.Token t : added.tokens()) {
-            bytes[t.id()] = t.text().getBytes(StandardCharsets.UTF_8);
-            special[t.id()] = t.special();
-            ids.put(t.text(), t.id());
-        }
+        added.tokens().forEach(t -> addedById.put(t.id(), t));
     }
 
     @Override
@@ -103,8 +89,11 @@ public final class BpeTokenizer implements Tokenizer {
     }
 
     private byte[] bytesOf(int id, boolean skipSpecialTokens) {
-        boolean nothing = id < 0 || id >= bytes.length || skipSpecialTokens && special[id];
-        return nothing ? new byte[0] : bytes[id];
+        AddedTokens.Token beside = addedById.get(id);
+        if (beside != null) {
+            return skipSpecialTokens && beside.special() ? new byte[0] : beside.text().getBytes(StandardCharsets.UTF_8);
+        }
+        return id < 0 || id >= names.length || names[id] == null ? new byte[0] : ByteLevel.bytesOf(names[id]);
     }
 
     @Override
@@ -173,8 +162,11 @@ public final class BpeTokenizer implements Tokenizer {
 
     @Override
     public OptionalInt tokenId(String token) {
-        Integer id = ids.get(token);
-        return id == null ? OptionalInt.empty() : OptionalInt.of(id);
+        int named = added.tokens().stream().filter(t -> t.text().equals(token)).mapToInt(AddedTokens.Token::id).reduce(-1, (first, last) -> last);
+        for (int id = 0; id < names.length && named < 0; id++) {
+            named = token.equals(names[id]) ? id : named;
+        }
+        return named < 0 ? OptionalInt.empty() : OptionalInt.of(named);
     }
 
     @Override
@@ -187,7 +179,7 @@ public final class BpeTokenizer implements Tokenizer {
 
     @Override
     public boolean isSpecial(int id) {
-        return id >= 0 && id < special.length && special[id];
+        return addedById.containsKey(id) && addedById.get(id).special();
     }
 
     @Override

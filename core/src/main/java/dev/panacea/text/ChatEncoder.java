@@ -8,6 +8,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.OptionalInt;
 import java.util.Set;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 
 /**
@@ -25,6 +26,8 @@ public final class ChatEncoder {
     private final AddedTokens added;
     private final ChatTemplate template;
     private final ChatTemplate.Options options;
+    /** All that a rendering may hold beside the messages, one after the other. */
+    private final String templateTexts;
     private final OptionalInt endOfTurn;
 
     /**
@@ -36,6 +39,8 @@ public final class ChatEncoder {
         this.template = template;
         this.options = options;
         added = tokenizer.addedTokens();
+        templateTexts = template.source() + options.tools().orElse("") + options.dateString().orElse("")
+                + added.tokens().stream().map(AddedTokens.Token::text).collect(Collectors.joining());
         endOfTurn = probe();
     }
 
@@ -127,16 +132,21 @@ public final class ChatEncoder {
 
     /** A private-use character that occurs nowhere in what will be rendered. */
     private char unused(List<Message> messages) {
-        List<String> texts = new ArrayList<>(List.of(template.source(), options.tools().orElse(""), options.dateString().orElse("")));
-        messages.forEach(m -> texts.addAll(List.of(m.role(), m.content())));
-        added.tokens().forEach(t -> texts.add(t.text()));
         for (char c = '\uE000'; c <= '\uF8FF'; c++) {
-            char candidate = c;
-            if (texts.stream().noneMatch(t -> t.indexOf(candidate) >= 0)) {
+            if (!contain(messages, c) && templateTexts.indexOf(c) < 0) {
                 return c;
             }
         }
         throw new PanaceaException("a conversation that uses all 6400 private-use characters of Unicode cannot be encoded");
+    }
+
+    private static boolean contain(List<Message> messages, char c) {
+        for (Message m : messages) {
+            if (m.role().indexOf(c) >= 0 || m.content().indexOf(c) >= 0) {
+                return true;
+            }
+        }
+        return false;
     }
 
     private OptionalInt probe() {

@@ -92,7 +92,7 @@ final class DjlEncoder implements AutoCloseable {
         StringBuilder out = null;
         for (int i = 0; i < text.length(); i++) {
             char c = text.charAt(i);
-            if (!Character.isSurrogate(c)) {
+            if (c < Character.MIN_SURROGATE || c > Character.MAX_SURROGATE) {
                 continue;
             }
             if (Character.isHighSurrogate(c) && i + 1 < text.length() && Character.isLowSurrogate(text.charAt(i + 1))) {

@@ -8,11 +8,13 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.OptionalInt;
 import java.util.Set;
+import java.util.stream.Collectors;
 
 /** Builds a tokenizer from GGUF metadata, by way of the tokenizer.json that Hugging Face would have written. */
 final class GgufTokenizer {
@@ -27,20 +29,31 @@ final class GgufTokenizer {
         check(v);
         PreTokenizer pre = PreTokenizer.of(v.pre(), v.source());
         List<AddedTokens.Token> added = new ArrayList<>();
-        Set<Integer> addedIds = new HashSet<>();
+        BitSet addedIds = new BitSet();
         for (int id = 0; id < v.tokens().size(); id++) {
             int type = v.tokenTypes().length == 0 ? NORMAL : v.tokenTypes()[id];
             if ((type == UNKNOWN || type == CONTROL || type == USER_DEFINED) && !v.tokens().get(id).isEmpty()) {
                 added.add(new AddedTokens.Token(id, v.tokens().get(id), type != USER_DEFINED, false, false));
-                addedIds.add(id);
+                addedIds.set(id);
             }
         }
+        AddedTokens addedTokens = new AddedTokens(added);
         Set<Integer> ends = new LinkedHashSet<>();
         v.eos().ifPresent(ends::add);
         v.endOfTurn().ifPresent(ends::add);
         var settings = new BpeTokenizer.Settings(v.bos(), v.eos(), v.addBos().orElse(pre.addBos()) && v.bos().isPresent(), List.copyOf(ends),
                 v.chatTemplate());
-        return new BpeTokenizer(new DjlEncoder(json(v, pre, addedIds), v.source()), v.tokens().toArray(String[]::new), new AddedTokens(added), settings);
+        return new BpeTokenizer(encoder(v, json(v, pre, addedIds, merged(v.merges(), addedTokens))), v.tokens().toArray(String[]::new), addedTokens, settings);
+    }
+
+    /** The library checks the merges itself; only what it refuses is looked at again, for a message that says where. */
+    private static DjlEncoder encoder(GgufVocabulary v, byte[] json) {
+        try {
+            return new DjlEncoder(json, v.source());
+        } catch (PanaceaException e) {
+            checkMerges(v);
+            throw e;
+        }
     }
 
     private static void check(GgufVocabulary v) {
@@ -61,6 +74,10 @@ final class GgufTokenizer {
         checkId(v, "bos_token_id", v.bos());
         checkId(v, "eos_token_id", v.eos());
         checkId(v, "eot_token_id", v.endOfTurn());
+    }
+
+    /** Says which merge is wrong, if one is. */
+    private static void checkMerges(GgufVocabulary v) {
         Set<String> known = new HashSet<>(v.tokens());
         for (int i = 0; i < v.merges().size(); i++) {
             String merge = v.merges().get(i);
@@ -74,21 +91,29 @@ final class GgufTokenizer {
         }
     }
 
+    /** Those of the added tokens' names that merging takes or makes. */
+    private static Set<String> merged(List<String> merges, AddedTokens added) {
+        Set<String> names = added.tokens().stream().map(AddedTokens.Token::text).collect(Collectors.toSet());
+        Set<String> merged = new HashSet<>();
+        for (String merge : merges) {
+            int space = merge.indexOf(' ', 1);
+            if (space > 0 && space < merge.length() - 1 && (added.begins(merge.charAt(0)) || added.begins(merge.charAt(space + 1)))) {
+                merged.addAll(List.of(merge.substring(0, space), merge.substring(space + 1)));
+                merged.add(merge.substring(0, space) + merge.substring(space + 1));
+            }
+        }
+        merged.retainAll(names);
+        return merged;
+    }
+
     private static void checkId(GgufVocabulary v, String key, OptionalInt id) {
         if (id.isPresent() && (id.getAsInt() < 0 || id.getAsInt() >= v.tokens().size())) {
             throw new PanaceaException(v.source() + ": tokenizer.ggml." + key + " is " + id.getAsInt() + ", outside the vocabulary of " + v.tokens().size());
         }
     }
 
-    private static byte[] json(GgufVocabulary v, PreTokenizer pre, Set<Integer> addedIds) {
-        Set<String> written = new HashSet<>();
-        Set<String> merged = new HashSet<>();
-        for (String merge : v.merges()) {
-            int space = merge.indexOf(' ', 1);
-            merged.add(merge.substring(0, space));
-            merged.add(merge.substring(space + 1));
-            merged.add(merge.substring(0, space) + merge.substring(space + 1));
-        }
+    private static byte[] json(GgufVocabulary v, PreTokenizer pre, BitSet addedIds, Set<String> mergedNames) {
+        Set<String> written = HashSet.newHashSet(v.tokens().size());
         ByteArrayOutputStream bytes = new ByteArrayOutputStream(v.tokens().size() * 40);
         try (JsonGenerator g = new JsonFactory(new ObjectMapper()).createGenerator(bytes)) {
             g.writeStartObject();
@@ -103,7 +128,7 @@ final class GgufTokenizer {
             for (int id = 0; id < v.tokens().size(); id++) {
                 String token = v.tokens().get(id);
                 // A special token must not be found as a word of a text; one that merging produces, or that is a byte, is a word too.
-                boolean word = !addedIds.contains(id) || merged.contains(token) || ByteLevel.isByte(token);
+                boolean word = !addedIds.get(id) || mergedNames.contains(token) || ByteLevel.isByte(token);
                 if (word && written.add(token)) {
                     g.writeNumberField(token, id);
                 }

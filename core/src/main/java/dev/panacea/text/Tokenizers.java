@@ -1,5 +1,7 @@
 package dev.panacea.text;
 
+import dev.panacea.io.Checkpoint;
+import dev.panacea.io.GgufCheckpoint;
 import dev.panacea.io.GgufFile;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -16,6 +18,16 @@ public final class Tokenizers {
         try (GgufFile file = GgufFile.open(model)) {
             return fromGguf(GgufVocabulary.of(file.metadata(), model.toString()));
         }
+    }
+
+    /**
+     * The tokenizer of a model that is open already, which spares reading a GGUF file's metadata once more. The checkpoint must stay open until this
+     * returns, and not longer.
+     *
+     * @param model where the checkpoint was opened
+     */
+    public static BpeTokenizer open(Path model, Checkpoint checkpoint) {
+        return checkpoint instanceof GgufCheckpoint gguf ? fromGguf(GgufVocabulary.of(gguf.metadata(), model.toString())) : fromFolder(model);
     }
 
     /**

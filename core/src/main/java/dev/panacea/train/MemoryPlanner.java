@@ -4,6 +4,7 @@ import dev.panacea.data.Batches;
 import dev.panacea.data.Targets;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.io.ByteCount;
+import dev.panacea.kernels.MemoryUse;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.Pass;
@@ -12,6 +13,7 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 
 /** Finds out what a training run will need and whether that is there, and decides on gradient checkpointing. */
 final class MemoryPlanner {
@@ -37,7 +39,7 @@ final class MemoryPlanner {
     /**
      * The plan. With it the kernels have their scratch memory, and the model that of its steps; the adapter's gradients are zero.
      *
-     * @param optimizerBytes of states that are allocated, but not yet in RAM
+     * @param optimizerBytes of states that are allocated; in RAM they come to be only when they are written
      * @throws PanaceaException if the run does not fit into the available memory
      */
     MemoryPlan plan(List<TokenizedExample> examples, Batches batches, int steps, long optimizerBytes) {
@@ -89,6 +91,13 @@ final class MemoryPlanner {
         long weights = model.weightBytes() + tables;
         long adapterBytes = adapter.parameters().byteSize();
         long scratch = model.kernels().scratchBytes();
+        Optional<MemoryUse> device = model.kernels().memoryUse();
+        if (device.isPresent()) {
+            // All but the block of the step and longer tables has been taken.
+            long others = device.get().used() - (weights - moreTables + adapterBytes + optimizerBytes + scratch);
+            return new MemoryPlan(true, weights, adapterBytes, optimizerBytes, step, logits, scratch, Math.max(0, others), step + moreTables,
+                    OptionalLong.of(device.get().available()), checkpointing, reason);
+        }
         // Not in RAM yet: the block of the step, moments that were never written, tables for longer sequences than so far.
         long missing = step + optimizerBytes + moreTables;
         long rest = 0;
@@ -101,7 +110,7 @@ final class MemoryPlanner {
             missing += java + Math.max(0, mapped - now.get().mapped());
             rest = Math.max(0, now.get().anonymous() - (weights - mapped - moreTables + adapterBytes + scratch)) + otherFiles + java;
         }
-        return new MemoryPlan(weights, adapterBytes, optimizerBytes, step, logits, scratch, rest, missing, process.available(), checkpointing, reason);
+        return new MemoryPlan(false, weights, adapterBytes, optimizerBytes, step, logits, scratch, rest, missing, process.available(), checkpointing, reason);
     }
 
     private static boolean fits(MemoryPlan p) {
@@ -113,7 +122,7 @@ final class MemoryPlanner {
             return p;
         }
         int tokens = largest.stream().mapToInt(MemoryPlanner::tokens).max().orElse(0);
-        throw new PanaceaException("training needs " + ByteCount.text(p.missing()) + " more memory" + (p.checkpointing() ? ", even with gradient checkpointing" : "") + ", and "
+        throw new PanaceaException("training needs " + ByteCount.text(p.missing()) + " more " + (p.onDevice() ? "GPU memory" : "memory") + (p.checkpointing() ? ", even with gradient checkpointing" : "") + ", and "
                 + ByteCount.text(p.available().orElse(0)) + " are available, of which a tenth is left to other programs; one step over " + tokens + " tokens takes "
                 + ByteCount.text(p.step()) + ". " + (p.checkpointing() ? "Train" : "Let gradientCheckpointing be AUTO, train") + " on fewer examples at a time (perDeviceTrainBatchSize, now "
                 + config.perDeviceTrainBatchSize() + ", with more gradientAccumulationSteps), cut them shorter (maxSeqLength, now " + config.maxSeqLength()

@@ -2,6 +2,7 @@ package dev.panacea.train;
 
 import dev.panacea.data.Batches;
 import dev.panacea.data.TokenizedExample;
+import dev.panacea.kernels.MemoryUse;
 import dev.panacea.llama.LlamaModel;
 import dev.panacea.lora.LoraAdapter;
 import dev.panacea.optim.AdamW;
@@ -79,7 +80,7 @@ public final class SftTrainer {
                 Batches.Step examplesOfStep = epoch.get(s % perEpoch);
                 OptimizerStep.Outcome o = step.run(examplesOfStep, schedule.at(s));
                 tokens += examplesOfStep.tokens();
-                peak = Math.max(peak, process.resident().map(ProcessMemory.Resident::total).orElse(0L));
+                peak = Math.max(peak, memoryInUse());
                 double seconds = (System.nanoTime() - start) * 1e-9;
                 Duration remaining = Duration.ofMillis(Math.round(1000 * seconds / (s + 1) * (total - s - 1)));
                 StepReport report = new StepReport(s + 1, total, (s + 1.0) / perEpoch, o.loss(), o.gradNorm(), schedule.at(s), examplesOfStep.tokens(), examplesOfStep.targetTokens(), tokens / seconds,
@@ -89,6 +90,11 @@ public final class SftTrainer {
             }
             return new TrainingResult(reports, tokens, Duration.ofNanos(System.nanoTime() - start), plan, peak > 0 ? OptionalLong.of(peak) : OptionalLong.empty());
         }
+    }
+
+    /** What the plan is compared with; 0 where the system does not tell. */
+    private long memoryInUse() {
+        return model.kernels().memoryUse().map(MemoryUse::used).or(() -> process.resident().map(ProcessMemory.Resident::total)).orElse(0L);
     }
 
     private Optimizer optimizer() {

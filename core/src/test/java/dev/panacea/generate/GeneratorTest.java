@@ -8,14 +8,20 @@ import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.PanaceaException;
+import dev.panacea.kernels.RepeatedCalls;
 import dev.panacea.llama.KvCache;
 import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.Quantization;
+import dev.panacea.lora.LoraAdapter;
+import dev.panacea.testing.KernelsProxy;
+import dev.panacea.testing.TestBackend;
 import dev.panacea.testing.TinyModel;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.function.Function;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -27,7 +33,7 @@ class GeneratorTest {
 
     @BeforeAll
     static void open() {
-        kernels = Backends.cpu();
+        kernels = Backends.open();
         model = TinyModel.load(kernels, Quantization.NONE, DType.F32);
     }
 
@@ -71,6 +77,61 @@ class GeneratorTest {
         List<int[]> together = generator.generate(prompts, GenerationConfig.greedy(12), new int[] {7, 44});
         for (int i = 0; i < prompts.size(); i++) {
             assertThat(together.get(i)).isEqualTo(generator.generate(prompts.get(i), GenerationConfig.greedy(12), new int[] {7, 44}, id -> {}));
+        }
+    }
+
+    /** A step of one token each comes as the same calls on the same buffers, which a device may run as one; the tokens are those of separate calls. */
+    @Test
+    void repeatedStepsGiveTheTokensOfSeparateCalls() {
+        List<String> calls = new ArrayList<>();
+        Map<String, Function<Object[], Object>> plainly = Map.of("repeated", arguments -> RepeatedCalls.plain((Runnable) arguments[0]));
+        try (LlamaModel repeating = TinyModel.load(KernelsProxy.watching(kernels, calls::add), Quantization.NF4, DType.BF16);
+                LlamaModel separate = TinyModel.load(KernelsProxy.answering(kernels, call -> {}, plainly), Quantization.NF4, DType.BF16)) {
+            List<int[]> prompts = List.of(prompt(9, 1), prompt(4, 2), prompt(15, 3));
+            List<int[]> free = new Generator(separate).generate(prompts, GenerationConfig.greedy(14), NO_STOP);
+            // One text ends early, so that the others go on as another step.
+            int[] stop = {free.get(1)[6]};
+            List<int[]> expected = new Generator(separate).generate(prompts, GenerationConfig.greedy(14), stop);
+            calls.clear();
+            assertThat(new Generator(repeating).generate(prompts, GenerationConfig.greedy(14), stop)).usingRecursiveComparison().isEqualTo(expected);
+            assertThat(calls).as("steps that have their place").contains("repeated");
+            if (TestBackend.onDevice()) {
+                long attentions = calls.stream().filter("attention"::equals).count();
+                assertThat(attentions).as("most steps made no call of their own").isLessThan(2 * (3 + 3 * calls.stream().filter("repeated"::equals).count()));
+            }
+        }
+    }
+
+    /** What moves between two steps (the arena's block, the table of angles, the adapter, the cache) makes a recorded step void. */
+    @Test
+    void repeatedStepsFollowWhatMoves() {
+        int[] text = prompt(600, 5);
+        List<float[]> expected = new ArrayList<>();
+        int[] at = {505, 506, 507, 508, 509, 510, 511, 512, 513, 514, 515, 516, 517};
+        float[] all = model.logits(Arrays.copyOf(text, 520));
+        for (int i : at) {
+            expected.add(Arrays.copyOfRange(all, i * TinyModel.VOCAB, (i + 1) * TinyModel.VOCAB));
+        }
+        try (LlamaModel fresh = TinyModel.load(kernels, Quantization.NONE, DType.F32); KvCache cache = fresh.newCache(1, 600); KvCache other = fresh.newCache(1, 600);
+                LoraAdapter adapter = TinyModel.adapter(fresh)) {
+            fresh.next(cache, new int[] {0}, List.of(Arrays.copyOf(text, at[0])));
+            fresh.next(other, new int[] {0}, List.of(Arrays.copyOf(text, 20)));
+            for (int i = 0; i < at.length; i++) {
+                float[] logits = fresh.next(cache, new int[] {0}, List.of(new int[] {text[at[i]]}))[0];
+                for (int v = 0; v < logits.length; v++) {
+                    assertThat(logits[v]).as("token " + at[i]).isCloseTo(expected.get(i)[v], within(1e-4f));
+                }
+                // From token 512 on the table of angles is a longer one.
+                if (i == 4) {
+                    fresh.losses(List.of(Arrays.copyOf(text, 590)), new int[] {1}, new int[] {2}, 1, false);
+                } else if (i == 8) {
+                    adapter.attachTo(fresh);
+                    fresh.next(other, new int[] {0}, List.of(new int[] {3}));
+                    fresh.detach();
+                } else if (i == 10) {
+                    fresh.next(other, new int[] {0}, List.of(new int[] {3}));
+                }
+            }
         }
     }
 

@@ -6,17 +6,13 @@ import static org.junit.jupiter.api.DynamicTest.dynamicTest;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.panacea.eval.SacreBleuTest;
-import dev.panacea.kernels.CpuKernels;
-import dev.panacea.kernels.CpuTier;
-import dev.panacea.kernels.Kernels;
-import dev.panacea.kernels.ReferenceKernels;
+import dev.panacea.testing.TestBackend;
 import dev.panacea.text.TextCases;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.DynamicNode;
@@ -29,9 +25,6 @@ import org.junit.jupiter.api.TestFactory;
  * the folder.
  */
 class GoldenTest {
-    /** A backend under test, opened anew for every case. */
-    record Backend(String name, Supplier<Kernels> open) {}
-
     private static final List<String> DEVIATIONS = new ArrayList<>();
 
     static synchronized void deviation(String line) {
@@ -41,15 +34,6 @@ class GoldenTest {
     @AfterAll
     static void printDeviations() {
         DEVIATIONS.forEach(d -> System.out.println("golden " + d));
-    }
-
-    static List<Backend> backends() {
-        List<Backend> all = new ArrayList<>();
-        all.add(new Backend("reference", ReferenceKernels::new));
-        for (CpuTier tier : CpuTier.supported()) {
-            all.add(new Backend("native " + tier, () -> CpuKernels.open(tier, 0)));
-        }
-        return all;
     }
 
     @TestFactory
@@ -73,11 +57,11 @@ class GoldenTest {
             for (Path entry : entries.sorted().toList()) {
                 String name = entry.getFileName().toString();
                 if (Files.exists(entry.resolve("reference.json"))) {
-                    nodes.add(dynamicContainer(name, TrainingFigures.tests(entry, backends())));
+                    nodes.add(dynamicContainer(name, TrainingFigures.tests(entry, TestBackend.all())));
                 } else if (name.startsWith("nf4") && name.endsWith(".safetensors")) {
-                    nodes.add(dynamicContainer(name, QuantizationFigures.tests(entry, backends())));
+                    nodes.add(dynamicContainer(name, QuantizationFigures.tests(entry, TestBackend.all())));
                 } else if (name.startsWith("smollm2") && name.endsWith(".json")) {
-                    nodes.add(dynamicContainer(name, SmolLm2Figures.tests(entry, backends())));
+                    nodes.add(dynamicContainer(name, SmolLm2Figures.tests(entry, TestBackend.all())));
                 } else if (name.startsWith("chat_templates") && name.endsWith(".json")) {
                     nodes.add(dynamicContainer(name, TextCases.templates(new ObjectMapper().readTree(entry.toFile()))));
                 } else if (name.startsWith("sacrebleu") && name.endsWith(".json")) {

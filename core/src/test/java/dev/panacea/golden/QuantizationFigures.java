@@ -13,6 +13,8 @@ import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.Q4Weight;
 import dev.panacea.kernels.QuantType;
 import dev.panacea.quant.DoubleQuantization;
+import dev.panacea.testing.TestBackend;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
@@ -29,9 +31,9 @@ final class QuantizationFigures {
 
     private QuantizationFigures() {}
 
-    static Stream<DynamicTest> tests(Path file, List<GoldenTest.Backend> backends) {
+    static Stream<DynamicTest> tests(Path file, List<TestBackend> backends) {
         List<DynamicTest> tests = new ArrayList<>();
-        for (GoldenTest.Backend b : backends) {
+        for (TestBackend b : backends) {
             tests.add(dynamicTest(b.name(), () -> {
                 try (SafetensorsFile figures = SafetensorsFile.open(file); Kernels kernels = b.open().get()) {
                     for (String name : new TreeSet<>(figures.metadata().keySet())) {
@@ -60,8 +62,8 @@ final class QuantizationFigures {
             long after = (4L * n + (n + 1) / 2 + 63) / 64 * 64;
             DeviceBuffer absmax = memory.view(DType.F32, after, blocks);
             kernels.quantize4(type, x, n, BLOCK, packed, absmax);
-            assertThat(bytes(packed.host())).as(name + " packed").isEqualTo(bytes(figures.tensor(name + ".packed").data()));
-            float[] ourAbsmax = absmax.host().toArray(ValueLayout.JAVA_FLOAT);
+            assertThat(bytes(download(kernels, packed))).as(name + " packed").isEqualTo(bytes(figures.tensor(name + ".packed").data()));
+            float[] ourAbsmax = download(kernels, absmax).toArray(ValueLayout.JAVA_FLOAT);
             if (nested) {
                 secondQuantization(figures, name, DoubleQuantization.of(ourAbsmax));
             } else {
@@ -101,9 +103,9 @@ final class QuantizationFigures {
             DType out = expected.type() == SafetensorsFile.Type.BF16 ? DType.BF16 : DType.F32;
             DeviceBuffer y = a.put(out, MemorySegment.ofArray(new byte[n * out.bytes()]));
             kernels.dequantize(weight, y);
-            byte[] ours = bytes(y.host());
+            byte[] ours = bytes(download(kernels, y));
             if (expected.type() == SafetensorsFile.Type.F16) {
-                ours = halves(y.host().toArray(ValueLayout.JAVA_FLOAT));
+                ours = halves(download(kernels, y).toArray(ValueLayout.JAVA_FLOAT));
             }
             assertThat(ours).as(name + " dequantized").isEqualTo(bytes(expected.data()));
         }
@@ -115,6 +117,12 @@ final class QuantizationFigures {
             MemorySegment.ofArray(out).set(ValueLayout.JAVA_SHORT_UNALIGNED, 2L * i, Float.floatToFloat16(values[i]));
         }
         return out;
+    }
+
+    private static MemorySegment download(Kernels kernels, DeviceBuffer buffer) {
+        MemorySegment host = Arena.ofAuto().allocate(buffer.byteSize(), 8);
+        kernels.download(buffer, host);
+        return host;
     }
 
     private static byte[] bytes(MemorySegment s) {

@@ -17,6 +17,7 @@ import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.LoadOptions;
 import dev.panacea.llama.Quantization;
+import dev.panacea.testing.TestBackend;
 import dev.panacea.text.BpeTokenizer;
 import dev.panacea.text.TextCases;
 import dev.panacea.text.Tokenizers;
@@ -41,7 +42,7 @@ final class SmolLm2Figures {
 
     private SmolLm2Figures() {}
 
-    static Stream<DynamicTest> tests(Path file, List<GoldenTest.Backend> backends) throws IOException {
+    static Stream<DynamicTest> tests(Path file, List<TestBackend> backends) throws IOException {
         JsonNode figures = new ObjectMapper().readTree(file.toFile());
         Path model;
         try {
@@ -56,7 +57,7 @@ final class SmolLm2Figures {
         // Stays open: the tests run after this method has returned.
         BpeTokenizer tokenizer = Tokenizers.open(model);
         tests.addAll(TextCases.tokenizer(figures, tokenizer));
-        for (GoldenTest.Backend b : backends) {
+        for (TestBackend b : backends) {
             // Decoding blocks in Java loops takes its time: there, the shortest text and the shortest answer.
             boolean slow = b.name().equals("reference");
             tests.add(dynamicTest(b.name(), () -> numbers(b, "", model, Quantization.NONE, all(figures, "texts"), all(figures, "chats"))));
@@ -76,7 +77,7 @@ final class SmolLm2Figures {
         return all(figures, kind).stream().filter(c -> c.has(by)).min(Comparator.comparingInt(c -> c.get(by).size())).orElseThrow();
     }
 
-    private static void numbers(GoldenTest.Backend b, String how, Path file, Quantization quantization, List<JsonNode> texts, List<JsonNode> chats) {
+    private static void numbers(TestBackend b, String how, Path file, Quantization quantization, List<JsonNode> texts, List<JsonNode> chats) {
         try (Kernels kernels = b.open().get();
                 Checkpoint checkpoint = Checkpoints.open(file);
                 LlamaModel llama = LlamaModel.load(kernels, checkpoint, new LoadOptions(quantization, DType.F32))) {

@@ -25,6 +25,7 @@ import dev.panacea.lora.LoraAdapter;
 import dev.panacea.optim.AdamW;
 import dev.panacea.optim.LrSchedule;
 import dev.panacea.optim.LrScheduleType;
+import dev.panacea.testing.TestBackend;
 import dev.panacea.train.OptimizerStep;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -59,7 +60,7 @@ final class TrainingFigures {
         this.seq = reference.get("args").get("seq").asInt();
     }
 
-    static Stream<DynamicTest> tests(Path folder, List<GoldenTest.Backend> backends) throws IOException {
+    static Stream<DynamicTest> tests(Path folder, List<TestBackend> backends) throws IOException {
         JsonNode reference = new ObjectMapper().readTree(folder.resolve("reference.json").toFile());
         String variant = reference.get("args").get("variant").asText();
         if (!SUPPORTED.contains(variant)) {
@@ -68,7 +69,7 @@ final class TrainingFigures {
             return Stream.of(dynamicTest(reason, () -> abort(reason)));
         }
         List<DynamicTest> tests = new ArrayList<>();
-        for (GoldenTest.Backend b : backends) {
+        for (TestBackend b : backends) {
             if (variant.equals("qlora")) {
                 tests.add(dynamicTest("weights of bitsandbytes, " + b.name(), () -> run(folder, reference, folder.resolve("bnb-4bit"), Quantization.NF4, b)));
                 tests.add(dynamicTest("weights of bitsandbytes, kept, " + b.name(), () -> run(folder, reference, folder.resolve("bnb-4bit"), Quantization.KEEP, b)));
@@ -80,7 +81,7 @@ final class TrainingFigures {
         return tests.stream();
     }
 
-    private static void run(Path folder, JsonNode reference, Path weights, Quantization quantization, GoldenTest.Backend backend) {
+    private static void run(Path folder, JsonNode reference, Path weights, Quantization quantization, TestBackend backend) {
         String name = folder.getFileName() + (weights.equals(folder) ? "" : "/" + weights.getFileName()) + " [" + backend.name() + "]";
         try (SafetensorsFile batches = SafetensorsFile.open(folder.resolve("batches.safetensors"));
                 Kernels kernels = backend.open().get();

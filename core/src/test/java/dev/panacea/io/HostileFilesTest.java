@@ -122,7 +122,7 @@ class HostileFilesTest {
         Arrays.fill(blocks, 18 * 23, 18 * 23 + 2, (byte) 0x7e);
         Path file = model.ggufTensors(TinyLlama.ggufKeys(), List.of("model.embed_tokens.weight")).tensor("token_embd.weight", 2, new long[] {24, 32}, blocks)
                 .write(folder.resolve("kept.gguf"));
-        try (Kernels kernels = Backends.cpu()) {
+        try (Kernels kernels = Backends.open()) {
             expectRefusal("scale NaN of a kept weight", file, () -> run(kernels, file));
         }
         refusedGguf("scale NaN", model.ggufTensors(TinyLlama.ggufKeys(), List.of("model.embed_tokens.weight")).tensor("token_embd.weight", 2, new long[] {24, 32}, blocks).bytes(3));
@@ -218,7 +218,7 @@ class HostileFilesTest {
         byte[] whole = new BlockLlama(4, true).gguf(name -> types.get(Math.floorMod(name.hashCode(), types.size()))).bytes(3);
         Random random = new Random(20261123);
         int[] outcomes = new int[2];
-        try (Kernels kernels = Backends.cpu()) {
+        try (Kernels kernels = Backends.open()) {
             for (int i = 0; i < 300; i++) {
                 Path file = GgufBuilder.write(folder.resolve("k.gguf"), damaged(whole, i % 2 == 0 ? 5000 : whole.length, random));
                 outcomes[attempt(i, file, () -> run(kernels, file))]++;

@@ -6,8 +6,6 @@ import static org.assertj.core.api.Assertions.within;
 
 import dev.panacea.generate.GenerationConfig;
 import dev.panacea.generate.Generator;
-import dev.panacea.kernels.CpuKernels;
-import dev.panacea.kernels.CpuTier;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.GgmlType;
 import dev.panacea.kernels.Kernels;
@@ -17,6 +15,7 @@ import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.LoadOptions;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraAdapter;
+import dev.panacea.testing.TestBackend;
 import dev.panacea.testing.TinyModel;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -27,7 +26,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Function;
-import java.util.function.Supplier;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
@@ -42,15 +40,8 @@ class KeptWeightsTest {
     @TempDir
     static Path folder;
 
-    private record Backend(String name, Supplier<Kernels> open) {}
-
     /** What a model gives for one text. */
     private record Results(float[] logits, float[] tuned, double loss, Map<String, float[]> gradients, int[] generated) {}
-
-    private static Stream<Backend> backends() {
-        return Stream.concat(Stream.of(new Backend("reference", ReferenceKernels::new)),
-                CpuTier.supported().stream().map(tier -> new Backend("native " + tier, () -> CpuKernels.open(tier, 0))));
-    }
 
     private static Function<String, GgmlType> all(GgmlType type) {
         return name -> type;
@@ -69,7 +60,7 @@ class KeptWeightsTest {
             files.put(type.name(), new BlockLlama(type.ordinal(), false).write(folder.resolve(type + ".gguf"), all(type)));
         }
         files.put("mixed", new BlockLlama(99, true).write(folder.resolve("mixed.gguf"), KeptWeightsTest::mixed));
-        return backends().flatMap(b -> files.entrySet().stream().map(f -> DynamicTest.dynamicTest(b.name() + ", " + f.getKey(), () -> {
+        return TestBackend.all().stream().flatMap(b -> files.entrySet().stream().map(f -> DynamicTest.dynamicTest(b.name() + ", " + f.getKey(), () -> {
             Results expanded = results(b, f.getValue(), Quantization.NONE, DType.F32);
             Results kept = results(b, f.getValue(), Quantization.KEEP, DType.F32);
             assertClose("logits", kept.logits(), expanded.logits(), 1e-5);
@@ -83,7 +74,7 @@ class KeptWeightsTest {
     @TestFactory
     Stream<DynamicTest> inBf16ItIsTheExpandedModelButForRounding() {
         Path file = new BlockLlama(7, true).write(folder.resolve("bf16.gguf"), all(GgmlType.Q4_1));
-        return backends().map(b -> DynamicTest.dynamicTest(b.name(), () -> {
+        return TestBackend.all().stream().map(b -> DynamicTest.dynamicTest(b.name(), () -> {
             Results expanded = results(b, file, Quantization.NONE, DType.BF16);
             Results kept = results(b, file, Quantization.KEEP, DType.BF16);
             assertClose("logits", kept.logits(), expanded.logits(), 0.02);
@@ -91,7 +82,7 @@ class KeptWeightsTest {
         }));
     }
 
-    private static Results results(Backend backend, Path file, Quantization quantization, DType activations) {
+    private static Results results(TestBackend backend, Path file, Quantization quantization, DType activations) {
         try (Kernels kernels = backend.open().get();
                 Checkpoint checkpoint = Checkpoints.open(file);
                 LlamaModel model = LlamaModel.load(kernels, checkpoint, new LoadOptions(quantization, activations));
@@ -189,7 +180,7 @@ class KeptWeightsTest {
     @TestFactory
     Stream<DynamicTest> aClosedFileIsAnExceptionAndNoCrash() {
         Path file = new BlockLlama(8, true).write(folder.resolve("closed.gguf"), all(GgmlType.Q4_1));
-        return backends().map(b -> DynamicTest.dynamicTest(b.name(), () -> {
+        return TestBackend.all().stream().map(b -> DynamicTest.dynamicTest(b.name(), () -> {
             try (Kernels kernels = b.open().get()) {
                 Checkpoint checkpoint = Checkpoints.open(file);
                 try (LlamaModel model = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.KEEP, DType.F32)); LoraAdapter adapter = TinyModel.adapter(model)) {

@@ -17,7 +17,6 @@ import dev.panacea.testing.TinyModel;
 import dev.panacea.train.SftConfig;
 import dev.panacea.train.SftTrainer;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -34,25 +33,29 @@ class AdamW8bitTest {
             for (int t = 0; t < 3; t++) {
                 for (String name : lengths.keySet()) {
                     SplittableRandom random = new SplittableRandom(name.hashCode() + t);
-                    fill(parameters.gradient(name), random);
+                    fill(kernels, parameters.gradient(name), random);
                     if (t == 0) {
-                        fill(parameters.value(name), random);
+                        fill(kernels, parameters.value(name), random);
                     }
                 }
                 o.step(1e-2, 0.5);
             }
             Map<String, float[]> values = new LinkedHashMap<>();
-            lengths.keySet().forEach(name -> values.put(name, parameters.value(name).host().toArray(ValueLayout.JAVA_FLOAT)));
+            lengths.forEach((name, length) -> {
+                float[] value = new float[Math.toIntExact(length)];
+                kernels.download(parameters.value(name), MemorySegment.ofArray(value));
+                values.put(name, value);
+            });
             return values;
         }
     }
 
-    private static void fill(DeviceBuffer b, SplittableRandom random) {
+    private static void fill(Kernels kernels, DeviceBuffer b, SplittableRandom random) {
         float[] values = new float[(int) b.length()];
         for (int i = 0; i < values.length; i++) {
             values[i] = (float) random.nextGaussian();
         }
-        b.host().copyFrom(MemorySegment.ofArray(values));
+        kernels.upload(MemorySegment.ofArray(values), b);
     }
 
     @Test
@@ -61,7 +64,7 @@ class AdamW8bitTest {
         for (long length : LENGTHS) {
             lengths.put("t" + lengths.size(), length);
         }
-        try (Kernels kernels = Backends.cpu()) {
+        try (Kernels kernels = Backends.open()) {
             Function<TrainableParameters, Optimizer> bytes = p -> new AdamW8bit(kernels, p, 0.9, 0.999, 1e-8, 0.1);
             Map<String, float[]> together = afterThreeSteps(lengths, bytes, kernels);
             lengths.forEach((name, length) -> assertThat(together.get(name)).as("%s of %d", name, length).isEqualTo(afterThreeSteps(Map.of(name, length), bytes, kernels).get(name)));
@@ -70,7 +73,7 @@ class AdamW8bitTest {
 
     @Test
     void smallTensorsAreUpdatedInSinglePrecision() {
-        try (Kernels kernels = Backends.cpu()) {
+        try (Kernels kernels = Backends.open()) {
             for (Map<String, Long> lengths : List.of(Map.of("t", 4095L), Map.of("t", 4096L))) {
                 float[] eight = afterThreeSteps(lengths, p -> new AdamW8bit(kernels, p, 0.9, 0.999, 1e-8, 0), kernels).get("t");
                 float[] single = afterThreeSteps(lengths, p -> new AdamW(kernels, p, 0.9, 0.999, 1e-8, 0), kernels).get("t");
@@ -94,7 +97,7 @@ class AdamW8bitTest {
 
     private static double loss(OptimizerType optim, int steps) {
         List<TokenizedExample> examples = TinyModel.examples(10, 21);
-        try (Kernels kernels = Backends.cpu();
+        try (Kernels kernels = Backends.open();
                 LlamaModel model = TinyModel.load(kernels, Quantization.NONE, DType.F32);
                 // Rank 32, so that tensors reach 4096 values.
                 LoraAdapter adapter = LoraAdapter.create(model, new LoraConfig(32, 32, List.of("gate_proj", "up_proj", "down_proj"), false), 9)) {

@@ -80,6 +80,21 @@ class ChatTemplateTest {
         assertThatThrownBy(() -> render(template, Message.user("x"))).isInstanceOf(PanaceaException.class).hasMessageContaining("the model's chat template");
     }
 
+    /** Renderings share the engine's filters and tags, and nothing else. */
+    @Test
+    void renderingsDoNotSeeEachOther() {
+        String sets = "{% set x = 'left' %}{% set ns = namespace(y='behind') %}{% macro f() %}macro{% endmacro %}{{ f() }}{% for m in messages %}{% set z = 1 %}{% endfor %}";
+        String asks = "{{ x is defined }}{{ ns is defined }}{{ z is defined }}{{ messages is defined }}";
+        for (int i = 0; i < 3; i++) {
+            assertThat(render(sets, Message.user("a"))).isEqualTo("macro");
+            assertThat(render(asks)).isEqualToIgnoringCase("falsefalsefalsetrue");
+            assertThatThrownBy(() -> render("{{ f() }}")).isInstanceOf(PanaceaException.class);
+            assertThatThrownBy(() -> render(sets + "{{ raise_exception('stop') }}")).hasMessageContaining("stop");
+        }
+        List<String> texts = IntStream.range(0, 200).parallel().mapToObj(i -> render("{% set v = messages[0].content %}{{ v }}{{ v | trim }}", Message.user("m" + i))).toList();
+        assertThat(texts).isEqualTo(IntStream.range(0, 200).mapToObj(i -> "m" + i + "m" + i).toList());
+    }
+
     @Test
     void refusalsCarryTheTemplatesWords() {
         assertThatThrownBy(() -> render("{% for m in messages %}{{ raise_exception('Only users, not ' + m.role) }}{% endfor %}", Message.assistant("x")))

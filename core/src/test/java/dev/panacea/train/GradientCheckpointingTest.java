@@ -6,25 +6,20 @@ import dev.panacea.data.Batches;
 import dev.panacea.data.Targets;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.Backends;
-import dev.panacea.kernels.CpuKernels;
-import dev.panacea.kernels.CpuTier;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.Kernels;
-import dev.panacea.kernels.ReferenceKernels;
 import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.Pass;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraAdapter;
 import dev.panacea.optim.AdamW;
+import dev.panacea.testing.KernelsProxy;
+import dev.panacea.testing.TestBackend;
 import dev.panacea.testing.TinyModel;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.Supplier;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -33,18 +28,6 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** Checkpointing changes the memory of a step and nothing else; and a step needs exactly what was planned. */
 class GradientCheckpointingTest {
     private static final List<TokenizedExample> EXAMPLES = TinyModel.examples(7, 31);
-
-    private record Backend(String name, Supplier<Kernels> open) {
-        @Override
-        public String toString() {
-            return name;
-        }
-    }
-
-    static Stream<Backend> backends() {
-        return Stream.concat(Stream.of(new Backend("reference", ReferenceKernels::new)),
-                CpuTier.supported().stream().map(t -> new Backend(t.toString(), () -> CpuKernels.open(t, 2))));
-    }
 
     private record Gradients(double loss, Map<String, float[]> values) {}
 
@@ -60,8 +43,8 @@ class GradientCheckpointingTest {
     }
 
     @ParameterizedTest
-    @MethodSource("backends")
-    void theGradientsAreTheSameBits(Backend backend) {
+    @MethodSource("dev.panacea.testing.TestBackend#all")
+    void theGradientsAreTheSameBits(TestBackend backend) {
         try (Kernels kernels = backend.open().get()) {
             for (Quantization q : List.of(Quantization.NF4, Quantization.NONE)) {
                 for (DType type : List.of(DType.BF16, DType.F32)) {
@@ -79,7 +62,7 @@ class GradientCheckpointingTest {
     @ParameterizedTest
     @EnumSource(Pass.class)
     void aStepNeedsWhatItsPlanSaysToTheByte(Pass pass) {
-        try (Kernels kernels = Backends.cpu()) {
+        try (Kernels kernels = Backends.open()) {
             for (List<TokenizedExample> batch : List.of(EXAMPLES, EXAMPLES.subList(0, 1), EXAMPLES.subList(2, 5), TinyModel.examples(40, 3))) {
                 try (LlamaModel model = TinyModel.load(kernels, Quantization.NF4, DType.BF16); LoraAdapter adapter = TinyModel.adapter(model)) {
                     adapter.attachTo(model);
@@ -95,7 +78,7 @@ class GradientCheckpointingTest {
 
     @Test
     void checkpointingSavesMemoryAndAnAdapterCostsSome() {
-        try (Kernels kernels = Backends.cpu(); LlamaModel model = TinyModel.load(kernels, Quantization.NF4, DType.BF16); LoraAdapter adapter = TinyModel.adapter(model)) {
+        try (Kernels kernels = Backends.open(); LlamaModel model = TinyModel.load(kernels, Quantization.NF4, DType.BF16); LoraAdapter adapter = TinyModel.adapter(model)) {
             Targets t = Targets.of(TinyModel.examples(40, 3));
             long bare = model.stepBytes(t.sequences(), t.rows(), t.ids(), Pass.TRAINING);
             adapter.attachTo(model);
@@ -111,7 +94,7 @@ class GradientCheckpointingTest {
     void noMemoryIsAllocatedOnceTrainingHasBegun(GradientCheckpointing checkpointing) {
         AtomicInteger allocations = new AtomicInteger();
         List<Integer> after = new ArrayList<>();
-        try (Kernels kernels = counting(Backends.cpu(), allocations); LlamaModel model = TinyModel.load(kernels, Quantization.NF4, DType.BF16); LoraAdapter adapter = TinyModel.adapter(model)) {
+        try (Kernels kernels = KernelsProxy.watching(Backends.open(), call -> allocations.addAndGet(call.equals("allocate") ? 1 : 0)); LlamaModel model = TinyModel.load(kernels, Quantization.NF4, DType.BF16); LoraAdapter adapter = TinyModel.adapter(model)) {
             SftConfig config = SftConfig.builder().numTrainEpochs(3).perDeviceTrainBatchSize(2).gradientAccumulationSteps(2).seed(4).gradientCheckpointing(checkpointing).build();
             int[] before = new int[1];
             TrainingResult result = new SftTrainer(model, adapter, config).train(EXAMPLES, new TrainingListener() {
@@ -130,18 +113,5 @@ class GradientCheckpointingTest {
             assertThat(result.plan().checkpointing()).isEqualTo(checkpointing == GradientCheckpointing.ON);
             assertThat(model.peakStepBytes()).isEqualTo(result.plan().step());
         }
-    }
-
-    private static Kernels counting(Kernels kernels, AtomicInteger allocations) {
-        return (Kernels) Proxy.newProxyInstance(Kernels.class.getClassLoader(), new Class<?>[] {Kernels.class}, (proxy, method, arguments) -> {
-            if (method.getName().equals("allocate")) {
-                allocations.incrementAndGet();
-            }
-            try {
-                return method.invoke(kernels, arguments);
-            } catch (InvocationTargetException e) {
-                throw e.getCause();
-            }
-        });
     }
 }

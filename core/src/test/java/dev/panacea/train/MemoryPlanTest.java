@@ -8,16 +8,20 @@ import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.MemoryUse;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraAdapter;
+import dev.panacea.testing.KernelsProxy;
 import dev.panacea.testing.TinyModel;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -34,8 +38,12 @@ class MemoryPlanTest {
     private Path root;
 
     private MemoryPlan plan(GradientCheckpointing checkpointing) {
+        return plan(checkpointing, Backends.cpu());
+    }
+
+    private MemoryPlan plan(GradientCheckpointing checkpointing, Kernels opened) {
         SftConfig config = SftConfig.builder().perDeviceTrainBatchSize(20).gradientCheckpointing(checkpointing).build();
-        try (Kernels kernels = Backends.cpu(); LlamaModel model = TinyModel.load(kernels, Quantization.NF4, DType.BF16); LoraAdapter adapter = TinyModel.adapter(model)) {
+        try (Kernels kernels = opened; LlamaModel model = TinyModel.load(kernels, Quantization.NF4, DType.BF16); LoraAdapter adapter = TinyModel.adapter(model)) {
             adapter.attachTo(model);
             return new MemoryPlanner(model, adapter, config, new ProcessMemory(root)).plan(EXAMPLES, new Batches(EXAMPLES, 20, 1, 1), 9, OPTIMIZER);
         }
@@ -83,6 +91,28 @@ class MemoryPlanTest {
             assertThatThrownBy(() -> plan(c)).isInstanceOf(PanaceaException.class).hasMessageContaining("100 kB are available").hasMessageContaining("perDeviceTrainBatchSize, now 20")
                     .hasMessageContaining("gradientAccumulationSteps").hasMessageContaining("maxSeqLength, now 512").hasMessageContaining("4 bits");
         }
+    }
+
+    /** On a device with memory of its own it is that memory which must do, whatever the system has. */
+    @Test
+    void theMemoryOfADeviceIsPlannedWhereItHasItsOwn() throws IOException {
+        available(100_000);
+        MemoryPlan plan = plan(GradientCheckpointing.AUTO, new MemoryUse(10_000_000, 1L << 40));
+        assertThat(plan.onDevice()).isTrue();
+        assertThat(plan.checkpointing()).isFalse();
+        assertThat(plan.available()).hasValue(1L << 40);
+        assertThat(plan.missing()).as("weights, adapter and optimizer are there").isEqualTo(plan.step());
+        assertThat(plan.total()).as("what is used, and the step").isEqualTo(10_000_000 + plan.step());
+        assertThat(plan.lines().getFirst()).startsWith("GPU memory at the peak of training: ");
+        assertThat(plan.lines().get(1)).contains("other buffers").doesNotContain("Java");
+        assertThat(plan(GradientCheckpointing.AUTO, new MemoryUse(0, plan.step())).checkpointing()).isTrue();
+        assertThatThrownBy(() -> plan(GradientCheckpointing.AUTO, new MemoryUse(0, 50_000))).isInstanceOf(PanaceaException.class).hasMessageContaining("more GPU memory")
+                .hasMessageContaining("50 kB are available");
+    }
+
+    private MemoryPlan plan(GradientCheckpointing checkpointing, MemoryUse use) {
+        Kernels kernels = KernelsProxy.answering(Backends.cpu(), call -> {}, Map.of("memoryUse", arguments -> Optional.of(use)));
+        return plan(checkpointing, kernels);
     }
 
     @Test

@@ -24,7 +24,7 @@ class OptimizerStepTest {
     private record Result(double loss, double norm, Map<String, float[]> gradients) {}
 
     private static Result gradients(List<List<TokenizedExample>> microBatches) {
-        try (Kernels kernels = Backends.cpu();
+        try (Kernels kernels = Backends.open();
                 LlamaModel model = TinyModel.load(kernels, Quantization.NONE, DType.F32);
                 LoraAdapter adapter = TinyModel.adapter(model);
                 AdamW optimizer = new AdamW(kernels, adapter.parameters(), 0.9, 0.999, 1e-8, 0)) {

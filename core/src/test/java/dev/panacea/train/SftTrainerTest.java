@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.eval.LossEvaluator;
 import dev.panacea.io.PeftAdapter;
+import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.CpuKernels;
 import dev.panacea.kernels.CpuTier;
 import dev.panacea.kernels.DType;
@@ -19,6 +20,7 @@ import dev.panacea.testing.TinyModel;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.Supplier;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -29,8 +31,8 @@ class SftTrainerTest {
 
     private record Run(List<StepReport> steps, double before, double after, List<float[]> adapter) {}
 
-    private static Run train(CpuTier tier, int threads, Quantization quantization, SftConfig config) {
-        try (Kernels kernels = CpuKernels.open(tier, threads);
+    private static Run train(Supplier<Kernels> open, Quantization quantization, SftConfig config) {
+        try (Kernels kernels = open.get();
                 LlamaModel model = TinyModel.load(kernels, quantization, DType.BF16);
                 LoraAdapter adapter = LoraAdapter.create(model, new LoraConfig(8, 16, LoraConfig.ALL_LINEAR, false), 9)) {
             double before = LossEvaluator.evaluate(model, EXAMPLES).loss();
@@ -46,16 +48,16 @@ class SftTrainerTest {
 
     @Test
     void learnsWhatItIsShown() {
-        Run run = train(CpuTier.best(), 0, Quantization.NF4, config(40));
+        Run run = train(Backends::open, Quantization.NF4, config(40));
         assertThat(run.after()).isLessThan(run.before() - 1);
     }
 
     @ParameterizedTest
     @MethodSource("dev.panacea.kernels.CpuTier#supported")
     void sameSeedSameBitsAtAnyNumberOfThreads(CpuTier tier) {
-        Run one = train(tier, 1, Quantization.NF4, config(6));
+        Run one = train(() -> CpuKernels.open(tier, 1), Quantization.NF4, config(6));
         for (int threads : new int[] {1, 2, 3}) {
-            Run again = train(tier, threads, Quantization.NF4, config(6));
+            Run again = train(() -> CpuKernels.open(tier, threads), Quantization.NF4, config(6));
             assertThat(again.adapter()).usingRecursiveComparison().isEqualTo(one.adapter());
             assertThat(again.steps().stream().map(StepReport::loss)).isEqualTo(one.steps().stream().map(StepReport::loss).toList());
         }
@@ -64,7 +66,7 @@ class SftTrainerTest {
     @Test
     void lastPartialStepOfAnEpochIsTakenAndCounted() {
         SftConfig config = SftConfig.builder().numTrainEpochs(2).perDeviceTrainBatchSize(4).gradientAccumulationSteps(2).seed(1).build();
-        Run run = train(CpuTier.best(), 0, Quantization.NONE, config);
+        Run run = train(Backends::open, Quantization.NONE, config);
         assertThat(run.steps()).hasSize(4);
         long perEpoch = EXAMPLES.stream().mapToLong(TokenizedExample::length).sum();
         assertThat(run.steps().get(0).tokens() + run.steps().get(1).tokens()).isEqualTo(perEpoch);
@@ -75,7 +77,7 @@ class SftTrainerTest {
     void reportsComeForEveryStepWithTheScheduledRate() {
         List<StepReport> heard = new ArrayList<>();
         SftConfig config = SftConfig.builder().maxSteps(10).perDeviceTrainBatchSize(2).warmupRatio(0.2).learningRate(1e-3).build();
-        try (Kernels kernels = CpuKernels.open();
+        try (Kernels kernels = Backends.open();
                 LlamaModel model = TinyModel.load(kernels, Quantization.NONE, DType.F32);
                 LoraAdapter adapter = LoraAdapter.create(model, new LoraConfig(2, 4, List.of("q_proj"), true), 9)) {
             new SftTrainer(model, adapter, config).train(EXAMPLES, heard::add);
@@ -88,7 +90,7 @@ class SftTrainerTest {
 
     @Test
     void aLossThatIsNoNumberIsAnErrorWithARemedy() {
-        try (Kernels kernels = CpuKernels.open(); LlamaModel model = TinyModel.load(kernels, Quantization.NONE, DType.F32); LoraAdapter good = TinyModel.adapter(model)) {
+        try (Kernels kernels = Backends.open(); LlamaModel model = TinyModel.load(kernels, Quantization.NONE, DType.F32); LoraAdapter good = TinyModel.adapter(model)) {
             PeftAdapter peft = good.toPeft("tiny");
             Arrays.fill(peft.modules().values().iterator().next().b(), Float.POSITIVE_INFINITY);
             try (LoraAdapter broken = LoraAdapter.fromPeft(model, peft)) {
@@ -100,7 +102,7 @@ class SftTrainerTest {
 
     @Test
     void rankLargerThanALayerIsRefusedByName() {
-        try (Kernels kernels = CpuKernels.open(); LlamaModel model = TinyModel.load(kernels, Quantization.NONE, DType.F32)) {
+        try (Kernels kernels = Backends.open(); LlamaModel model = TinyModel.load(kernels, Quantization.NONE, DType.F32)) {
             assertThatThrownBy(() -> LoraAdapter.create(model, new LoraConfig(33, 16, LoraConfig.ALL_LINEAR, false), 1)).isInstanceOf(PanaceaException.class)
                     .hasMessageContaining("rank 33").hasMessageContaining("k_proj").hasMessageContaining("at most 32");
         }

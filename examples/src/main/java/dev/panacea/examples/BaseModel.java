@@ -20,18 +20,19 @@ import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 
-/** The model that a run starts from, on disk: its files, and its tokenizer in memory. */
+/** The model that a run starts from, on disk: its files, and its tokenizer in memory, or on its way there. */
 final class BaseModel implements AutoCloseable {
     private final String reference;
     private final LocatedModel located;
     private final Checkpoint checkpoint;
-    private final BpeTokenizer tokenizer;
+    private final CompletableFuture<BpeTokenizer> tokenizer;
 
-    private BaseModel(String reference, LocatedModel located, Checkpoint checkpoint, BpeTokenizer tokenizer) {
+    private BaseModel(String reference, LocatedModel located, Checkpoint checkpoint) {
         this.reference = reference;
         this.located = located;
         this.checkpoint = checkpoint;
-        this.tokenizer = tokenizer;
+        // A third of a second in a fresh JVM, beside the reading of the data. Not in the common pool, which on two cores is one thread and has other things to warm up.
+        this.tokenizer = CompletableFuture.supplyAsync(() -> Tokenizers.open(located.path(), checkpoint), Thread.ofPlatform().name("tokenizer").daemon()::start);
     }
 
     /**
@@ -42,24 +43,8 @@ final class BaseModel implements AutoCloseable {
     static BaseModel open(Optional<String> name, Console console) {
         String wanted = name.orElse(ModelLocator.DEFAULT_MODEL);
         LocatedModel located = new ModelLocator(System.getenv(), console::line, new Download(console)).locate(wanted);
-        // Half a second in a fresh JVM, in which the other core does the rest.
-        CompletableFuture<BpeTokenizer> tokenizer = CompletableFuture.supplyAsync(() -> Tokenizers.open(located.path()));
-        Checkpoint checkpoint;
-        try {
-            checkpoint = Checkpoints.open(located.path());
-        } catch (RuntimeException | Error e) {
-            tokenizer.thenAccept(BpeTokenizer::close);
-            throw e;
-        }
-        try {
-            return new BaseModel(Files.exists(Path.of(wanted)) ? Path.of(wanted).toAbsolutePath().normalize().toString() : wanted, located, checkpoint, tokenizer.join());
-        } catch (CompletionException e) {
-            checkpoint.close();
-            if (e.getCause() instanceof Error error) {
-                throw error;
-            }
-            throw e.getCause() instanceof RuntimeException cause ? cause : e;
-        }
+        String reference = Files.exists(Path.of(wanted)) ? Path.of(wanted).toAbsolutePath().normalize().toString() : wanted;
+        return new BaseModel(reference, located, Checkpoints.open(located.path()));
     }
 
     /** How an adapter names its base: the name on the hub, or the absolute path. */
@@ -85,8 +70,16 @@ final class BaseModel implements AutoCloseable {
         return checkpoint.config();
     }
 
+    /** Waits for it; what is wrong with it is told here. */
     BpeTokenizer tokenizer() {
-        return tokenizer;
+        try {
+            return tokenizer.join();
+        } catch (CompletionException e) {
+            if (e.getCause() instanceof Error error) {
+                throw error;
+            }
+            throw e.getCause() instanceof RuntimeException cause ? cause : e;
+        }
     }
 
     /** How the weights are held if nothing else is asked for. */
@@ -101,7 +94,8 @@ final class BaseModel implements AutoCloseable {
 
     @Override
     public void close() {
-        tokenizer.close();
+        // It reads the checkpoint until it is done.
+        tokenizer.handle((opened, fault) -> Optional.ofNullable(opened)).join().ifPresent(BpeTokenizer::close);
         checkpoint.close();
     }
 

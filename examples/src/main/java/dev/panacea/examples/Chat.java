@@ -32,10 +32,11 @@ final class Chat {
     /**
      * What is asked of.
      *
+     * @param device {@code cpu}, {@code cuda} or {@code cuda:N}
      * @param model empty for the one that the adapter was trained on
      * @param quantization empty for that of the training, or where it is not known, for what suits the model's file
      */
-    record Settings(Optional<String> model, OutputFolder output, Optional<Quantization> quantization, int answerTokens) {}
+    record Settings(String device, Optional<String> model, OutputFolder output, Optional<Quantization> quantization, int answerTokens) {}
 
     static void answer(Settings settings, String question, Console console) {
         if (!Files.exists(settings.output().adapter().resolve("adapter_config.json"))) {
@@ -43,7 +44,7 @@ final class Chat {
                     + (settings.output().isDefault() ? "" : " --output " + settings.output()));
         }
         PeftAdapter trained = PeftAdapter.read(settings.output().adapter());
-        try (Kernels kernels = Backends.cpu();
+        try (Kernels kernels = Backends.open(settings.device());
                 BaseModel base = BaseModel.open(settings.model().or(() -> trained.config().baseModel()), console);
                 LlamaModel model = base.load(kernels, settings.quantization().or(() -> quantization(settings.output())).orElseGet(base::quantization));
                 LoraAdapter adapter = LoraAdapter.fromPeft(model, trained)) {

@@ -1,5 +1,6 @@
 package dev.panacea.examples;
 
+import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraConfig;
@@ -35,8 +36,8 @@ import picocli.CommandLine.Spec;
         customSynopsis = "java -jar finetune-example.jar [OPTIONS]",
         descriptionHeading = "%n",
         description = {
-            "Fine-tunes a Llama model with LoRA on this computer's CPU, and shows what that changed.",
-            "With no options: SmolLM2-135M-Instruct on the 4-bit weights of its GGUF file, bundled doctor-patient dialogues, a few minutes on two cores."
+            "Fine-tunes a Llama model with LoRA on this computer, and shows what that changed.",
+            "With no options: SmolLM2-135M-Instruct on the 4-bit weights of its GGUF file, bundled doctor-patient dialogues, a few minutes on two CPU cores."
         },
         optionListHeading = "%n",
         footerHeading = "%nExamples:%n",
@@ -90,7 +91,7 @@ public final class FinetuneCommand implements Callable<Integer> {
                         + "(default: keep for a GGUF file, nf4 for others).")
         private String quantization;
 
-        @Option(names = "--device", paramLabel = "cpu", defaultValue = "cpu", description = "Where to compute (default: ${DEFAULT-VALUE}; this version has no other).")
+        @Option(names = "--device", paramLabel = "cpu|cuda|cuda:N", description = "Where to compute: the CPU, or an NVIDIA GPU (default: what PANACEA_DEVICE names, else cpu).")
         private String device;
     }
 
@@ -152,6 +153,10 @@ public final class FinetuneCommand implements Callable<Integer> {
                 description = "Gets adapter/, metrics.json and report.html; an earlier run's are replaced (default: ${DEFAULT-VALUE}).")
         private String output;
 
+        @Option(names = "--eval-on-start", paramLabel = "true|false", defaultValue = "true",
+                description = "Measure before the training too, for a comparison (default: ${DEFAULT-VALUE}).")
+        private String evalOnStart;
+
         @Option(names = "--answers", paramLabel = "N", defaultValue = "16", description = "Held-out questions answered before and after, for BLEU (default: ${DEFAULT-VALUE}; 0: none).")
         private String answers;
 
@@ -209,7 +214,6 @@ public final class FinetuneCommand implements Callable<Integer> {
             System.setProperty("org.slf4j.simpleLogger.defaultLogLevel", "info");
         }
         refuseRepeated();
-        checkDevice();
         FinetuneSettings settings = settings();
         if (results.chat == null) {
             new FinetunePipeline(settings, console).run();
@@ -237,13 +241,13 @@ public final class FinetuneCommand implements Callable<Integer> {
                 .build();
         LoraConfig lora = new LoraConfig(whole("--rank", adapter.rank, 1, 1 << 16), real("--alpha", adapter.alpha, 1e-6, 1e6), targetModules(), false);
         int answerTokens = whole("--answer-tokens", results.answerTokens, 1, 1 << 16);
-        return new FinetuneSettings(modelName(), file("--data", data.data), file("--eval-data", data.evalData), output(), lora, quantization(), sft,
+        return new FinetuneSettings(device(), modelName(), file("--data", data.data), file("--eval-data", data.evalData), output(), lora, quantization(), sft, evalOnStart(),
                 whole("--answers", results.answers, 0, 100_000), answerTokens);
     }
 
     private Chat.Settings chatSettings(FinetuneSettings s) {
         boolean tokensGiven = given("--answer-tokens");
-        return new Chat.Settings(s.model(), s.output(), s.quantization(), tokensGiven ? s.answerTokens() : Chat.ANSWER_TOKENS);
+        return new Chat.Settings(s.device(), s.model(), s.output(), s.quantization(), tokensGiven ? s.answerTokens() : Chat.ANSWER_TOKENS);
     }
 
     private boolean given(String option) {
@@ -280,11 +284,14 @@ public final class FinetuneCommand implements Callable<Integer> {
         return Optional.ofNullable(model.model);
     }
 
-    private void checkDevice() {
-        switch (model.device.toLowerCase(Locale.ROOT)) {
-            case "cpu" -> { }
-            case "cuda", "gpu" -> throw wrong("--device", model.device, "GPUs are not supported in this version; use cpu");
-            default -> throw wrong("--device", model.device, "cpu is needed");
+    /** Whether there is such a device shows when it is opened. */
+    private String device() {
+        try {
+            String device = model.device == null ? Backends.defaultDevice() : model.device;
+            Backends.checkName(device);
+            return device;
+        } catch (PanaceaException e) {
+            throw model.device == null ? e : wrong("--device", model.device, "cpu, cuda or cuda:N is needed, N being the number of a GPU from 0 on");
         }
     }
 
@@ -295,6 +302,14 @@ public final class FinetuneCommand implements Callable<Integer> {
             case "none" -> Quantization.NONE;
             default -> throw wrong("--quantization", name, "keep, nf4 or none is needed");
         });
+    }
+
+    private boolean evalOnStart() {
+        return switch (results.evalOnStart.toLowerCase(Locale.ROOT)) {
+            case "true" -> true;
+            case "false" -> false;
+            default -> throw wrong("--eval-on-start", results.evalOnStart, "true or false is needed");
+        };
     }
 
     private GradientCheckpointing gradientCheckpointing() {

@@ -43,17 +43,18 @@ final class FinetunePipeline {
         boolean replaces = settings.output().prepare();
         // Beside the loading of the kernels; what goes wrong in it is told at the first rendering.
         CompletableFuture.runAsync(ChatTemplate::warmUp);
-        try (Interruption interruption = new Interruption(console, this::farewell); Kernels kernels = clock.time("start", Backends::cpu)) {
+        try (Interruption interruption = new Interruption(console, this::farewell); Kernels kernels = clock.time("start", () -> Backends.open(settings.device()))) {
             introduce(kernels, replaces);
             try (BaseModel base = findModel()) {
                 RunData data = readData(base);
 
-                console.heading("Before training");
+                console.heading(settings.evalOnStart() ? "Before training" : "Weights");
                 Quantization quantization = settings.quantization().orElseGet(base::quantization);
-                Optional<Measurement> asLoaded = quantization == Quantization.NF4 ? Optional.of(measureAsLoaded(kernels, base, data)) : Optional.empty();
+                Optional<Measurement> asLoaded = settings.evalOnStart() && quantization == Quantization.NF4 ? Optional.of(measureAsLoaded(kernels, base, data)) : Optional.empty();
                 try (LlamaModel model = load(kernels, base, quantization); LoraAdapter adapter = LoraAdapter.create(model, settings.lora(), settings.training().seed())) {
-                    Measurement before = measure(model, base, data, "before");
-                    asLoaded.ifPresent(a -> console.line("So quantization to 4 bits costs " + Figures.change(before.score().loss().loss() - a.score().loss().loss(), 3) + " in loss"));
+                    Optional<Measurement> before = settings.evalOnStart() ? Optional.of(measure(model, base, data, "before")) : Optional.empty();
+                    asLoaded.ifPresent(a -> console.line("So quantization to 4 bits costs "
+                            + Figures.change(before.orElseThrow().score().loss().loss() - a.score().loss().loss(), 3) + " in loss"));
 
                     TrainingResult training = train(model, adapter, data);
                     save(interruption, base, model, adapter, data);
@@ -61,8 +62,8 @@ final class FinetunePipeline {
                     console.heading("After training");
                     Measurement after = measure(model, base, data, "after");
 
-                    RunRecord run = new RunRecord(started, settings, about(base, model), about(data), adapter.parameterCount(), asLoaded.orElse(before).score(), before.score(),
-                            after.score(), training, samples(data, before, after), memory.bytes(), clock.phases(), RunRecord.Machine.of(kernels));
+                    RunRecord run = new RunRecord(started, settings, about(base, model), about(data), adapter.parameterCount(), asLoaded.or(() -> before).map(Measurement::score),
+                            before.map(Measurement::score), after.score(), training, samples(data, before, after), memory.bytes(), clock.phases(), RunRecord.Machine.of(kernels));
                     interruption.writing(() -> write(run));
                     Summary.print(run, console);
                 }
@@ -184,9 +185,9 @@ final class FinetunePipeline {
         return new RunRecord.Data(data.source(), data.heldOutSource(), data.training().size(), data.heldOut().size(), data.report().trainedFraction());
     }
 
-    private static List<RunRecord.Sample> samples(RunData data, Measurement before, Measurement after) {
+    private static List<RunRecord.Sample> samples(RunData data, Optional<Measurement> before, Measurement after) {
         return IntStream.range(0, Math.min(RunData.SAMPLES, data.questions().size())).mapToObj(i -> new RunRecord.Sample(data.questions().get(i).text(),
-                data.questions().get(i).reference(), before.answers().get(i), after.answers().get(i))).toList();
+                data.questions().get(i).reference(), before.map(b -> b.answers().get(i)), after.answers().get(i))).toList();
     }
 
     private void write(RunRecord run) {

@@ -11,6 +11,7 @@ import dev.panacea.train.SftConfig;
 import dev.panacea.train.StepReport;
 import dev.panacea.train.TrainingResult;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.OptionalLong;
 
 /** A run in numbers, for programs: metrics.json. Names follow transformers and PEFT where they have one; null is what is not known. */
@@ -41,9 +42,9 @@ final class MetricsFile {
                 .put("held_out_examples", run.data().heldOutExamples())
                 .put("trained_share_of_tokens", run.data().trainedShare());
         ObjectNode evaluation = root.putObject("evaluation");
-        score(evaluation.putObject("as_loaded"), run.asLoaded());
-        score(evaluation.putObject("before"), run.before());
-        score(evaluation.putObject("after"), run.after());
+        score(evaluation, "as_loaded", run.asLoaded());
+        score(evaluation, "before", run.before());
+        score(evaluation, "after", Optional.of(run.after()));
         steps(root.putArray("steps"), run);
         root.put("training_tokens", run.training().tokens());
         root.put("training_seconds", seconds(run.training().duration().toMillis()));
@@ -54,7 +55,7 @@ final class MetricsFile {
         run.phases().forEach((name, time) -> phases.put(name, seconds(time.toMillis())));
         root.put("total_seconds", seconds(run.total().toMillis()));
         ArrayNode samples = root.putArray("samples");
-        run.samples().forEach(s -> samples.addObject().put("question", s.question()).put("reference", s.reference()).put("before", s.before()).put("after", s.after()));
+        run.samples().forEach(s -> samples.addObject().put("question", s.question()).put("reference", s.reference()).put("before", s.before().orElse(null)).put("after", s.after()));
         try {
             return MAPPER.writeValueAsString(root) + "\n";
         } catch (JsonProcessingException e) {
@@ -92,7 +93,8 @@ final class MetricsFile {
                 .put("max_seq_length", t.maxSeqLength())
                 .put("seed", t.seed())
                 .put("gradient_checkpointing", t.gradientCheckpointing().name().toLowerCase(Locale.ROOT))
-                .put("device", "cpu")
+                .put("device", s.device())
+                .put("eval_on_start", s.evalOnStart())
                 .put("answers", s.answers())
                 .put("answer_tokens", s.answerTokens());
     }
@@ -111,7 +113,7 @@ final class MetricsFile {
                 .put("kernel_scratch_bytes", p.scratch())
                 .put("rest_bytes", p.rest());
         bytes(node, "available_bytes", p.available());
-        bytes(node, "measured_bytes", training.peakResidentBytes());
+        bytes(node, "measured_bytes", training.peakBytes());
     }
 
     private static void bytes(ObjectNode node, String name, OptionalLong value) {
@@ -122,7 +124,13 @@ final class MetricsFile {
         }
     }
 
-    private static void score(ObjectNode node, RunRecord.Score score) {
+    private static void score(ObjectNode evaluation, String when, Optional<RunRecord.Score> measured) {
+        if (measured.isEmpty()) {
+            evaluation.putNull(when);
+            return;
+        }
+        RunRecord.Score score = measured.get();
+        ObjectNode node = evaluation.putObject(when);
         number(node, "loss", score.loss().loss());
         number(node, "perplexity", score.loss().perplexity());
         number(node, "bleu", score.bleu().orElse(Double.NaN));

@@ -1,5 +1,6 @@
 package dev.panacea.examples;
 
+import dev.panacea.eval.HeldOutLoss;
 import dev.panacea.io.ByteCount;
 import dev.panacea.llama.Quantization;
 import dev.panacea.optim.OptimizerType;
@@ -10,7 +11,9 @@ import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
 import java.util.Locale;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.OptionalDouble;
+import java.util.function.Function;
 
 /** A run as one page for people: report.html, which needs nothing beside itself. Every text from outside is escaped. */
 final class ReportFile {
@@ -58,6 +61,10 @@ final class ReportFile {
         return html.toString();
     }
 
+    private static String bytes(OptionalLong bytes, String unknown) {
+        return bytes.isPresent() ? ByteCount.text(bytes.getAsLong()) : unknown;
+    }
+
     private void header() {
         html.append("<header>\n<h1>Fine-tuning of ").append(escape(run.model().name())).append("</h1>\n<p>").append(escape(DATE.format(run.started()))).append(" · ")
                 .append(Figures.count(run.data().trainingExamples())).append(" examples from ").append(escape(run.data().source())).append(" · LoRA rank ")
@@ -66,15 +73,22 @@ final class ReportFile {
 
     private void tiles() {
         html.append("<section class=\"tiles\">\n");
-        double before = run.before().loss().loss();
-        double after = run.after().loss().loss();
-        tile("Held-out loss", Figures.loss(after), Figures.change(after - before, 3) + " from " + Figures.loss(before));
-        tile("Perplexity", Figures.perplexity(run.after().loss().perplexity()), "from " + Figures.perplexity(run.before().loss().perplexity()));
-        tile("BLEU", bleu(run.after().bleu()), run.before().bleu().isPresent() ? "from " + bleu(run.before().bleu()) : "not measured");
+        HeldOutLoss after = run.after().loss();
+        tile("Held-out loss", Figures.loss(after.loss()), from(b -> Figures.change(after.loss() - b.loss().loss(), 3) + " from " + Figures.loss(b.loss().loss())));
+        tile("Perplexity", Figures.perplexity(after.perplexity()), from(b -> "from " + Figures.perplexity(b.loss().perplexity())));
+        tile("BLEU", bleu(run.after().bleu()), run.after().bleu().isEmpty() ? "not measured" : from(b -> "from " + bleu(b.bleu())));
         tile("Training speed", Figures.format("%.0f", run.training().tokensPerSecond()), "tokens per second");
-        tile("Peak memory", run.peakResidentBytes().isPresent() ? ByteCount.text(run.peakResidentBytes().getAsLong()) : NONE, "resident, whole process");
+        if (run.training().plan().onDevice()) {
+            tile("Peak GPU memory", bytes(run.training().peakBytes(), NONE), "while training");
+        } else {
+            tile("Peak memory", bytes(run.peakResidentBytes(), NONE), "resident, whole process");
+        }
         tile("Time", Figures.clock(run.total()), "of it training " + Figures.clock(run.training().duration()));
         html.append("</section>\n");
+    }
+
+    private String from(Function<RunRecord.Score, String> text) {
+        return run.before().map(text).orElse("not measured before the training");
     }
 
     private void tile(String name, String value, String note) {
@@ -89,17 +103,18 @@ final class ReportFile {
 
     private void comparison() {
         boolean requantized = run.model().requantized();
-        html.append("<section class=\"card\">\n<h2>Before and after</h2>\n<div class=\"scroll\"><table class=\"numbers\">\n<thead><tr><th>On held-out data</th><th>Loss</th>")
+        html.append("<section class=\"card\">\n<h2>").append(run.before().isPresent() ? "Before and after" : "Measured").append("</h2>\n<div class=\"scroll\"><table class=\"numbers\">\n<thead><tr><th>On held-out data</th><th>Loss</th>")
                 .append("<th>Perplexity</th><th>BLEU</th><th>Target tokens</th></tr></thead>\n<tbody>\n");
         if (requantized) {
-            score("Weights as loaded", run.asLoaded(), "");
+            run.asLoaded().ifPresent(s -> score("Weights as loaded", s, ""));
         }
-        score(requantized ? "Quantized to NF4, before training" : "Before training", run.before(), "");
+        run.before().ifPresent(s -> score(requantized ? "Quantized to NF4, before training" : "Before training", s, ""));
         score("After training", run.after(), " class=\"after\"");
         html.append("</tbody></table></div>\n<p class=\"note\">");
-        if (requantized) {
-            html.append("Quantization to 4 bits cost ").append(Figures.change(run.before().loss().loss() - run.asLoaded().loss().loss(), 3)).append(" in loss; training changed it by ")
-                    .append(Figures.change(run.after().loss().loss() - run.before().loss().loss(), 3)).append(". ");
+        if (requantized && run.before().isPresent() && run.asLoaded().isPresent()) {
+            double before = run.before().get().loss().loss();
+            html.append("Quantization to 4 bits cost ").append(Figures.change(before - run.asLoaded().get().loss().loss(), 3)).append(" in loss; training changed it by ")
+                    .append(Figures.change(run.after().loss().loss() - before, 3)).append(". ");
         }
         html.append("Loss is the mean negative log-likelihood per token of the answers, in nats; BLEU is sacreBLEU's, of greedy answers of at most ")
                 .append(run.settings().answerTokens()).append(" tokens. Held-out data: ").append(escape(run.data().heldOutSource())).append(", ")
@@ -123,7 +138,7 @@ final class ReportFile {
         html.append("<section class=\"card\">\n<h2>Answers to held-out questions</h2>\n");
         for (RunRecord.Sample s : run.samples()) {
             html.append("<article>\n<p class=\"question\">").append(escape(s.question())).append("</p>\n<div class=\"answers\">\n");
-            answer("Before", s.before());
+            s.before().ifPresent(text -> answer("Before", text));
             answer("After", s.after());
             answer("In the data", s.reference());
             html.append("</div>\n</article>\n");
@@ -156,14 +171,15 @@ final class ReportFile {
                 + (t.optim() == OptimizerType.ADAMW_8BIT ? ", moments in 8 bits" : ""));
         row("Seed", Long.toString(t.seed()));
         html.append("</table>\n<table>\n");
+        row("Device", run.settings().device());
         row("Kernels", run.machine().kernels());
         row("Java", run.machine().java());
         row("System", run.machine().system());
         row("Tokens trained", Figures.count(run.training().tokens()) + " at " + Figures.format("%.0f", run.training().tokensPerSecond()) + " per second");
-        row("Peak resident memory", run.peakResidentBytes().isPresent() ? ByteCount.text(run.peakResidentBytes().getAsLong()) : "not known on this system");
+        row("Peak resident memory", bytes(run.peakResidentBytes(), "not known on this system"));
         MemoryPlan plan = run.training().plan();
-        row("Memory of training", "planned " + ByteCount.text(plan.total()) + ", measured " + (run.training().peakResidentBytes().isPresent() ? ByteCount.text(run.training()
-                .peakResidentBytes().getAsLong()) : "nothing on this system") + "; one step " + ByteCount.text(plan.step()) + (plan.checkpointing() ? ", with" : ", without")
+        row(plan.onDevice() ? "GPU memory of training" : "Memory of training", "planned " + ByteCount.text(plan.total()) + ", measured " + bytes(run.training().peakBytes(), "nothing on this system")
+                + "; one step " + ByteCount.text(plan.step()) + (plan.checkpointing() ? ", with" : ", without")
                 + " gradient checkpointing");
         for (Map.Entry<String, Duration> phase : run.phases().entrySet()) {
             row("Time: " + phase.getKey().replace('_', ' '), Figures.duration(phase.getValue()));

@@ -8,14 +8,16 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.OptionalLong;
 
 /**
  * All that a finished run has to tell; metrics.json and report.html are two views of it.
  *
- * @param asLoaded of the weights in the precision of the file, before they were quantized; the same as {@code before} where nothing was
- * @param before of the weights that are trained on, with no adapter
+ * @param asLoaded of the weights in the precision of the file, before they were quantized; the same as {@code before} where nothing was; empty where nothing was measured
+ *     before the training
+ * @param before of the weights that are trained on, with no adapter; empty likewise
  * @param after with the trained adapter
  * @param peakResidentBytes empty where the system does not tell
  * @param phases wall-clock time by the name of what was done, in order
@@ -26,8 +28,8 @@ record RunRecord(
         Model model,
         Data data,
         long adapterParameters,
-        Score asLoaded,
-        Score before,
+        Optional<Score> asLoaded,
+        Optional<Score> before,
         Score after,
         TrainingResult training,
         List<Sample> samples,
@@ -70,8 +72,8 @@ record RunRecord(
      */
     record Score(HeldOutLoss loss, OptionalDouble bleu) {}
 
-    /** One held-out question and how it was answered; {@code reference} is the answer in the data. */
-    record Sample(String question, String reference, String before, String after) {}
+    /** One held-out question and how it was answered, before the training too if that was asked for; {@code reference} is the answer in the data. */
+    record Sample(String question, String reference, Optional<String> before, String after) {}
 
     /** What computed. */
     record Machine(String version, String kernels, String java, String system) {

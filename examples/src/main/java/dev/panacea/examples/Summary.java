@@ -2,6 +2,7 @@ package dev.panacea.examples;
 
 import dev.panacea.io.ByteCount;
 import java.util.OptionalDouble;
+import java.util.OptionalLong;
 
 /** The end of a run, for a person at a terminal: what changed, how the model answers now, and where everything lies. */
 final class Summary {
@@ -13,27 +14,31 @@ final class Summary {
         boolean requantized = run.model().requantized();
         console.line(console.dim(Figures.format("%-22s %8s %12s %8s", "", "loss", "perplexity", "BLEU")));
         if (requantized) {
-            console.line(row("weights as loaded", run.asLoaded()));
+            run.asLoaded().ifPresent(s -> console.line(row("weights as loaded", s)));
         }
-        console.line(row(requantized ? "in NF4, before" : "before", run.before()));
+        run.before().ifPresent(s -> console.line(row(requantized ? "in NF4, before" : "before", s)));
         console.line(console.bold(row("after", run.after())));
         console.line("");
-        console.line(Figures.format("%.0f training tokens per second, peak memory %s, %s in all", run.training().tokensPerSecond(), run.peakResidentBytes().isPresent()
-                ? ByteCount.text(run.peakResidentBytes().getAsLong()) : "not known", Figures.duration(run.total())));
+        boolean onDevice = run.training().plan().onDevice();
+        OptionalLong peak = onDevice ? run.training().peakBytes() : run.peakResidentBytes();
+        console.line(Figures.format("%.0f training tokens per second, peak %s %s, %s in all", run.training().tokensPerSecond(), onDevice ? "GPU memory" : "memory",
+                peak.isPresent() ? ByteCount.text(peak.getAsLong()) : "not known", Figures.duration(run.total())));
         console.line("Adapter:  " + run.settings().output().adapter() + "  (PEFT format)");
         console.line("Metrics:  " + run.settings().output().metrics());
         console.line("Report:   " + run.settings().output().report() + "  (open it in a browser)");
         console.line("");
         console.line("Ask it:   " + FinetuneCommand.invocation() + " --chat \"My throat has been sore since Monday.\"" + (run.settings().output().isDefault() ? ""
-                : " --output " + run.settings().output()));
+                : " --output " + run.settings().output()) + (onDevice ? " --device " + run.settings().device() : ""));
     }
 
     private static void samples(RunRecord run, Console console) {
         for (RunRecord.Sample s : run.samples()) {
             console.heading("A held-out question");
             console.paragraph(Console.harmless(s.question()), "  ");
-            console.line(console.bold("Before"));
-            console.paragraph(Console.harmless(s.before()), "    ");
+            s.before().ifPresent(answer -> {
+                console.line(console.bold("Before"));
+                console.paragraph(Console.harmless(answer), "    ");
+            });
             console.line(console.bold("After"));
             console.paragraph(Console.harmless(s.after()), "    ");
         }

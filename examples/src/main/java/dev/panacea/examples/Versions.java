@@ -2,6 +2,7 @@ package dev.panacea.examples;
 
 import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.PanaceaException;
 import java.util.List;
 import java.util.Optional;
 
@@ -24,8 +25,15 @@ final class Versions {
     }
 
     static List<String> lines() {
-        try (Kernels kernels = Backends.cpu()) {
-            return List.of("Panacea " + panacea(), "Kernels: " + kernels.description(), "Java:    " + java(), "System:  " + system());
+        return List.of("Panacea " + panacea(), "Kernels: " + kernels("cpu"), "         " + kernels("cuda"), "Java:    " + java(), "System:  " + system());
+    }
+
+    /** What runs on a device, or why nothing does. */
+    private static String kernels(String device) {
+        try (Kernels kernels = Backends.open(device)) {
+            return kernels.description();
+        } catch (PanaceaException e) {
+            return device + ": " + e.getMessage();
         }
     }
 }

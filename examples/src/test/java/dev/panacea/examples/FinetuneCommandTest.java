@@ -26,8 +26,8 @@ class FinetuneCommandTest {
         "--target-modules | q_proj,foo | \"foo\" is not a linear layer of a Llama",
         "--target-modules | q_proj, | \"\" is not a linear layer of a Llama",
         "--quantization | int8 | keep, nf4 or none is needed",
-        "--device | cuda | GPUs are not supported in this version; use cpu",
-        "--device | tpu | cpu is needed",
+        "--device | tpu | cpu, cuda or cuda:N is needed",
+        "--device | cuda:first | cpu, cuda or cuda:N is needed",
         "--epochs | 0 | a number from 1.0e-6 to 10000 is needed",
         "--epochs | many | a number from 1.0e-6 to 10000 is needed",
         "--gradient-checkpointing | maybe | auto, on or off is needed",
@@ -117,9 +117,17 @@ class FinetuneCommandTest {
     }
 
     @Test
+    void saysWhichGpuItLookedForAndDidNotFind() {
+        Run run = Run.of("--device", "cuda:99", "--output", folder.resolve("out").toString());
+        assertThat(run.exitCode()).isEqualTo(1);
+        assertThat(run.err()).containsAnyOf("no CUDA driver library", "there is no CUDA device 99", "no CUDA kernels").hasLineCount(1);
+        assertThat(folder.resolve("out")).doesNotExist();
+    }
+
+    @Test
     void versionNamesProgramKernelsAndJava() {
         Run run = Run.of("--version");
         assertThat(run.exitCode()).isZero();
-        assertThat(run.out()).contains("Panacea ", "Kernels: ", "Java:    " + System.getProperty("java.runtime.version"));
+        assertThat(run.out()).contains("Panacea ", "Kernels: cpu", "         cuda", "Java:    " + System.getProperty("java.runtime.version"));
     }
 }

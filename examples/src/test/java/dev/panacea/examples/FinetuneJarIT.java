@@ -58,6 +58,41 @@ class FinetuneJarIT {
         assertThat(folder.resolve("out/metrics.json")).exists();
     }
 
+    /** With {@code -Dpanacea.cuda.driver}, or a GPU, and where the build had nvcc. */
+    @Test
+    void trainsAndAnswersOnAGpu() throws Exception {
+        List<String> flags = new ArrayList<>();
+        System.getProperties().forEach((name, value) -> {
+            if (name.toString().startsWith("panacea.cuda.")) {
+                flags.add("-D" + name + "=" + value);
+            }
+        });
+        String kernels = start(JAVA, flags, List.of("--version")).out().lines().filter(l -> l.strip().startsWith("cuda")).findFirst().orElseThrow().strip();
+        boolean there = kernels.contains("multiprocessors");
+        if (!there) {
+            System.out.println("the jar not tested on a GPU: " + kernels);
+        }
+        assumeTrue(there, kernels);
+        Result run = start(JAVA, flags, training("--max-steps", "2", "--device", "cuda"));
+        assertThat(run.err()).isEmpty();
+        assertThat(run.exitCode()).isZero();
+        assertThat(run.out()).contains(kernels, "GPU memory at the peak of training", "read back: the same logits", "peak GPU memory", "--device cuda");
+        assertThat(Files.readString(folder.resolve("out/metrics.json"))).contains("\"device\" : \"cuda\"", kernels);
+        assertThat(Files.readString(folder.resolve("out/report.html"))).contains(kernels, "GPU memory of training");
+        Result answer = start(JAVA, flags, List.of("--chat", "what is this?", "--output", folder.resolve("out").toString(), "--device", "cuda", "--answer-tokens", "4"));
+        assertThat(answer.err()).isEmpty();
+        assertThat(answer.exitCode()).isZero();
+    }
+
+    @Test
+    void aGpuThatIsNotThereIsAnErrorThatSaysWhereItWasLookedFor() throws Exception {
+        Path missing = folder.resolve("libcuda.so.1");
+        Result run = start(JAVA, List.of("-Dpanacea.cuda.driver=" + missing), training("--device", "cuda"));
+        assertThat(run.exitCode()).isEqualTo(1);
+        assertThat(run.err()).contains("no CUDA driver library: " + missing + ", named by panacea.cuda.driver, is not a file").hasLineCount(1);
+        assertThat(folder.resolve("out")).doesNotExist();
+    }
+
     @Test
     void tellsItsVersion() throws Exception {
         Result run = start(JAVA, List.of(), List.of("--version"));

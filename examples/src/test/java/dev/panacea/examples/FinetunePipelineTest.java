@@ -119,6 +119,23 @@ class FinetunePipelineTest {
     }
 
     @Test
+    void trainsAtOnceIfAsked() throws IOException {
+        Path output = folder.resolve("out");
+        Run run = train(output, "--max-steps", "1", "--eval-on-start", "false");
+        assertThat(run.err()).isEmpty();
+        assertThat(run.exitCode()).isZero();
+        assertThat(run.out().split("Held-out loss")).as("once, after").hasSize(2);
+        assertThat(run.out()).contains("After training").doesNotContain("Before", "before", "as loaded");
+        JsonNode metrics = new JsonMapper().readTree(output.resolve("metrics.json").toFile());
+        assertThat(metrics.at("/settings/eval_on_start").asBoolean(true)).isFalse();
+        assertThat(metrics.at("/evaluation/before").isNull()).isTrue();
+        assertThat(metrics.at("/evaluation/as_loaded").isNull()).isTrue();
+        assertThat(metrics.at("/samples/0/before").isNull()).isTrue();
+        assertThat(metrics.at("/evaluation/after/loss").asDouble()).isPositive();
+        assertThat(Files.readString(output.resolve("report.html"))).contains("not measured before the training").doesNotContain("Before training", "<h3>Before");
+    }
+
+    @Test
     void sameSeedSameResultAndAnEarlierRunIsReplaced() throws IOException {
         Path output = folder.resolve("out");
         train(output, "--max-steps", "3", "--quantization", "none");

@@ -31,7 +31,7 @@ import org.xml.sax.InputSource;
 
 /** metrics.json and report.html of runs made up for the purpose. */
 class ReportsTest {
-    private static final MemoryPlan PLAN = new MemoryPlan(112_000_000, 20_000_000, 20_000_000, 430_000_000, 75_000_000, 8_000_000, 120_000_000, 460_000_000,
+    private static final MemoryPlan PLAN = new MemoryPlan(false, 112_000_000, 20_000_000, 20_000_000, 430_000_000, 75_000_000, 8_000_000, 120_000_000, 460_000_000,
             OptionalLong.of(4_000_000_000L), false, "enough is there");
 
     private static StepReport step(int step, int total, double loss) {
@@ -43,15 +43,15 @@ class ReportsTest {
     }
 
     private static RunRecord run(List<StepReport> steps, double after, OptionalDouble bleu, OptionalLong memory, RunRecord.Model model, String text) {
-        FinetuneSettings settings = new FinetuneSettings(Optional.empty(), Optional.of(Path.of("rows.csv")), Optional.empty(), new OutputFolder(Path.of("out")),
-                new LoraConfig(8, 16, List.of("q_proj", "v_proj"), false), Optional.empty(), SftConfig.builder().maxSteps(steps.size()).build(), 16, 128);
+        FinetuneSettings settings = new FinetuneSettings("cpu", Optional.empty(), Optional.of(Path.of("rows.csv")), Optional.empty(), new OutputFolder(Path.of("out")),
+                new LoraConfig(8, 16, List.of("q_proj", "v_proj"), false), Optional.empty(), SftConfig.builder().maxSteps(steps.size()).build(), true, 16, 128);
         Map<String, Duration> phases = new LinkedHashMap<>();
         phases.put("find_model", Duration.ofMillis(1500));
         phases.put("train", Duration.ofSeconds(90));
         return new RunRecord(Instant.parse("2026-01-02T03:04:05Z"), settings, model,
-                new RunRecord.Data("rows.csv", "a tenth of rows.csv", 90, 10, 0.6), 1234, new RunRecord.Score(new HeldOutLoss(3.174, 4000), bleu),
-                new RunRecord.Score(new HeldOutLoss(3.383, 4000), bleu), new RunRecord.Score(new HeldOutLoss(after, 4000), bleu),
-                new TrainingResult(steps, 12_000, Duration.ofSeconds(30), PLAN, OptionalLong.of(700_000_000)), List.of(new RunRecord.Sample(text, text, text, text)), memory, phases,
+                new RunRecord.Data("rows.csv", "a tenth of rows.csv", 90, 10, 0.6), 1234, Optional.of(new RunRecord.Score(new HeldOutLoss(3.174, 4000), bleu)),
+                Optional.of(new RunRecord.Score(new HeldOutLoss(3.383, 4000), bleu)), new RunRecord.Score(new HeldOutLoss(after, 4000), bleu),
+                new TrainingResult(steps, 12_000, Duration.ofSeconds(30), PLAN, OptionalLong.of(700_000_000)), List.of(new RunRecord.Sample(text, text, Optional.of(text), text)), memory, phases,
                 new RunRecord.Machine("1.0", "cpu AVX2, 2 threads", "25", "Linux"));
     }
 
@@ -90,6 +90,7 @@ class ReportsTest {
         assertThat(m.at("/kernels").asText()).isEqualTo("cpu AVX2, 2 threads");
         assertThat(m.at("/panacea_version").asText()).isEqualTo("1.0");
         assertThat(m.at("/settings/max_steps").asInt()).isEqualTo(40);
+        assertThat(m.at("/settings/device").asText()).isEqualTo("cpu");
         assertThat(m.at("/settings/num_train_epochs").isNull()).isTrue();
         assertThat(m.at("/settings/target_modules/1").asText()).isEqualTo("v_proj");
     }

@@ -1,5 +1,9 @@
 package dev.panacea.kernels;
 
+import dev.panacea.bindings.Setting;
+import java.util.Locale;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import org.slf4j.helpers.NOPLoggerFactory;
@@ -7,8 +11,44 @@ import org.slf4j.helpers.NOPLoggerFactory;
 /** Opens the kernels of a device. */
 public final class Backends {
     private static final Logger LOG = LoggerFactory.getLogger(Backends.class);
+    private static final Setting DEVICE = new Setting("panacea.device", "PANACEA_DEVICE");
+    private static final Pattern CUDA = Pattern.compile("cuda(?::(\\d{1,9}))?");
 
     private Backends() {}
+
+    /** The device that {@code -Dpanacea.device} or {@code PANACEA_DEVICE} names; {@code cpu} where neither does. */
+    public static String defaultDevice() {
+        return DEVICE.read().map(Setting.Value::text).orElse("cpu");
+    }
+
+    /** The kernels of {@link #defaultDevice()}. */
+    public static Kernels open() {
+        return open(defaultDevice());
+    }
+
+    /**
+     * The kernels of a device. There is no going on with another one where it is not to be had.
+     *
+     * @param device {@code cpu}, {@code cuda} (the first GPU) or {@code cuda:N} (that of number N, from 0 on)
+     * @throws PanaceaException if there is no such device, or a setting of it is wrong; the message says what was looked for and found
+     */
+    public static Kernels open(String device) {
+        checkName(device);
+        Matcher cuda = CUDA.matcher(device.toLowerCase(Locale.ROOT));
+        return cuda.matches() ? CudaKernels.open(cuda.group(1) == null ? 0 : Integer.parseInt(cuda.group(1))) : cpu();
+    }
+
+    /**
+     * Checks the name of a device, not whether there is one.
+     *
+     * @throws PanaceaException if it is none of those that {@link #open(String)} takes
+     */
+    public static void checkName(String device) {
+        String name = device.toLowerCase(Locale.ROOT);
+        if (!name.equals("cpu") && !CUDA.matcher(name).matches()) {
+            throw new PanaceaException("there is no device \"" + device + "\"; cpu, cuda or cuda:N is needed, N being the number of a GPU from 0 on");
+        }
+    }
 
     /**
      * The kernels of the CPU: the native ones, or else, with a warning, the reference kernels, which compute the same some hundred times

@@ -1,9 +1,10 @@
 package dev.panacea.kernels;
 
-import dev.panacea.bindings.Setting;
 import dev.panacea.kernels.cuda.CudaAllocator;
+import dev.panacea.kernels.cuda.CudaBlas;
 import dev.panacea.kernels.cuda.CudaDevice;
 import java.lang.foreign.MemorySegment;
+import java.util.Optional;
 import java.util.concurrent.locks.ReentrantLock;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -18,7 +19,6 @@ import org.slf4j.LoggerFactory;
  */
 public final class CudaKernels implements Kernels {
     private static final Logger LOG = LoggerFactory.getLogger(CudaKernels.class);
-    private static final Setting ORDINAL = new Setting("panacea.cuda.device", "PANACEA_CUDA_DEVICE");
 
     private final ReentrantLock calls = new ReentrantLock();
     private final CudaContext cuda;
@@ -40,15 +40,20 @@ public final class CudaKernels implements Kernels {
         optimizer = new CudaOptimizer(cuda);
     }
 
-    /**
-     * The kernels of the first GPU, or of the one that {@code -Dpanacea.cuda.device} or {@code PANACEA_CUDA_DEVICE} numbers. The driver's library is
-     * that of {@code -Dpanacea.cuda.driver} or {@code PANACEA_CUDA_DRIVER}, else the system's.
-     *
-     * @throws UnsupportedBackendException if there is no driver, no GPU or no kernels for it; the message says what was looked for and found
-     * @throws PanaceaException if a setting is wrong
-     */
+    /** As {@link #open(int)}, of the first GPU. */
     public static CudaKernels open() {
-        CudaKernels kernels = open(ORDINAL.read().map(CudaKernels::parseOrdinal).orElse(0), true);
+        return open(0);
+    }
+
+    /**
+     * The kernels of a GPU. The driver's library is that of {@code -Dpanacea.cuda.driver} or {@code PANACEA_CUDA_DRIVER}, else the system's.
+     *
+     * @param ordinal its number, from 0 on
+     * @throws UnsupportedBackendException if there is no driver, no GPU or no kernels for it; the message says what was looked for and found
+     * @throws PanaceaException if a setting is wrong, or there is no GPU of this number
+     */
+    public static CudaKernels open(int ordinal) {
+        CudaKernels kernels = open(ordinal, true);
         LOG.info("Kernels: {}", kernels.description());
         return kernels;
     }
@@ -58,14 +63,6 @@ public final class CudaKernels implements Kernels {
      */
     static CudaKernels open(int ordinal, boolean caching) {
         return new CudaKernels(CudaContext.open(ordinal, caching));
-    }
-
-    private static int parseOrdinal(Setting.Value setting) {
-        try {
-            return Integer.parseInt(setting.text());
-        } catch (NumberFormatException e) {
-            throw new PanaceaException(setting.origin() + " is '" + setting.text() + "'; it must be the number of a GPU, from 0 on", e);
-        }
     }
 
     @Override
@@ -78,6 +75,16 @@ public final class CudaKernels implements Kernels {
         return cuda;
     }
 
+    /** The library of NVIDIA's that large products are left to, if it is installed, works here, and is not switched off; for reports. */
+    public Optional<String> matrixLibrary() {
+        return cuda.blas().map(CudaBlas::description);
+    }
+
+    /** Floating-point operations per second that the tensor cores would do on BF16 at the clock that the driver names; a ceiling for reports. */
+    public double tensorFlops() {
+        return cuda.device().tensorFlops();
+    }
+
     // ---- memory ------------------------------------------------------------------------------------------------------
 
     @Override
@@ -85,7 +92,7 @@ public final class CudaKernels implements Kernels {
         calls.lock();
         try {
             ensureOpen();
-            return new CudaMemory(cuda, bytes, calls);
+            return CudaMemory.allocate(cuda, bytes, calls);
         } finally {
             calls.unlock();
         }
@@ -98,7 +105,34 @@ public final class CudaKernels implements Kernels {
 
     @Override
     public long scratchBytes() {
-        return cuda.scratch().bytes();
+        calls.lock();
+        try {
+            ensureOpen();
+            return cuda.scratch().bytes();
+        } finally {
+            calls.unlock();
+        }
+    }
+
+    @Override
+    public Optional<MemoryUse> memoryUse() {
+        calls.lock();
+        try {
+            ensureOpen();
+            return Optional.of(new MemoryUse(cuda.allocator().usedBytes(), cuda.allocator().availableBytes()));
+        } finally {
+            calls.unlock();
+        }
+    }
+
+    @Override
+    public void synchronize() {
+        run(() -> cuda.device().synchronize());
+    }
+
+    @Override
+    public RepeatedCalls repeated(Runnable repeatedly) {
+        return new CudaRepeatedCalls(cuda, calls, repeatedly);
     }
 
     @Override

@@ -2,6 +2,11 @@ package dev.panacea.kernels;
 
 /** Cross-entropy on a GPU: loss.cu. */
 final class CudaLoss {
+    private static final int WARP = 32;
+    private static final int MAX_THREADS = 1024;
+    /** Elements of a row for a thread, about, so that short rows have small blocks. */
+    private static final int ELEMENTS = 16;
+
     private final CudaContext cuda;
 
     CudaLoss(CudaContext cuda) {
@@ -9,10 +14,15 @@ final class CudaLoss {
     }
 
     void crossEntropy(DeviceBuffer logits, DeviceBuffer targets, int rows, int vocab, DeviceBuffer losses) {
-        throw new UnsupportedOperationException();
+        cuda.launch("pan_cross_entropy").grid(rows).threads(threads(vocab)).arg(logits).arg(targets).arg(vocab).arg(losses).pointer(cuda.report()).run();
     }
 
     void crossEntropyWithGrad(DeviceBuffer logits, DeviceBuffer targets, int rows, int vocab, float gradScale, DeviceBuffer losses, DeviceBuffer gradient) {
-        throw new UnsupportedOperationException();
+        cuda.launch("pan_cross_entropy_grad_" + CudaContext.suffix(gradient)).grid(rows).threads(threads(vocab))
+                .arg(logits).arg(targets).arg(vocab).arg(gradScale).arg(losses).arg(gradient).pointer(cuda.report()).run();
+    }
+
+    private static int threads(int vocab) {
+        return Math.clamp(Math.ceilDiv(Math.ceilDiv(vocab, ELEMENTS), WARP) * WARP, WARP, MAX_THREADS);
     }
 }

@@ -1,5 +1,6 @@
 package dev.panacea.kernels;
 
+import dev.panacea.kernels.cuda.CudaAllocator;
 import java.util.concurrent.locks.Lock;
 
 /** Memory of a GPU. */
@@ -8,15 +9,29 @@ final class CudaMemory implements DeviceMemory {
     private final Lock calls;
     private final long address;
     private final long bytes;
-    private boolean closed;
+    private volatile boolean closed;
 
-    /** Zeroed memory. @param calls held while memory is taken or given back */
-    CudaMemory(CudaContext cuda, long bytes, Lock calls) {
+    private CudaMemory(CudaContext cuda, Lock calls, long address, long bytes) {
         this.cuda = cuda;
         this.calls = calls;
+        this.address = address;
         this.bytes = bytes;
-        address = cuda.allocator().allocate(bytes);
-        cuda.device().clear(address, bytes);
+    }
+
+    /** Zeroed memory. @param calls held while memory is taken or given back */
+    static CudaMemory allocate(CudaContext cuda, long bytes, Lock calls) {
+        CudaAllocator allocator = cuda.allocator();
+        long address = allocator.allocate(bytes);
+        boolean done = false;
+        try {
+            cuda.device().clear(address, bytes);
+            done = true;
+            return new CudaMemory(cuda, calls, address, bytes);
+        } finally {
+            if (!done) {
+                allocator.free(address);
+            }
+        }
     }
 
     @Override
@@ -26,8 +41,8 @@ final class CudaMemory implements DeviceMemory {
 
     @Override
     public DeviceBuffer view(DType type, long byteOffset, long length) {
-        if (closed) {
-            throw new IllegalStateException("this memory has been closed");
+        if (closed || cuda.isClosed()) {
+            throw new IllegalStateException(closed ? "this memory has been closed" : "this memory has gone with the kernels that it was allocated by");
         }
         if (byteOffset % type.bytes() != 0) {
             throw new IllegalArgumentException("offset " + byteOffset + " is not a multiple of the " + type.bytes() + " bytes of " + type);
@@ -39,13 +54,16 @@ final class CudaMemory implements DeviceMemory {
         return DeviceBuffer.ofDevice(type, address + byteOffset, length);
     }
 
+    /** Launches that were asked for before may still use the memory: whoever gets it next writes to it after them. */
     @Override
     public void close() {
         calls.lock();
         try {
             if (!closed) {
                 closed = true;
-                cuda.free(address);
+                if (!cuda.isClosed()) {
+                    cuda.allocator().free(address);
+                }
             }
         } finally {
             calls.unlock();

@@ -1,6 +1,7 @@
 package dev.panacea.kernels;
 
 import java.lang.foreign.MemorySegment;
+import java.util.Optional;
 
 /**
  * The arithmetic of a transformer, one method per operation, on the buffers of one device. {@link ReferenceKernels} is the definition, in
@@ -41,6 +42,23 @@ public interface Kernels extends AutoCloseable {
      */
     default long scratchBytes() {
         return 0;
+    }
+
+    /** How much memory is used and left on a device that has its own; empty on one that shares this process's, of which the system tells. */
+    default Optional<MemoryUse> memoryUse() {
+        return Optional.empty();
+    }
+
+    /** Waits until all earlier calls are done: for measurements, since calls may return before. Downloads wait by themselves. */
+    default void synchronize() {}
+
+    /**
+     * Calls that will be made many times, such as those that append a token to a text; a device may remember them and make them faster than one by
+     * one. They must be the same every time, on the same buffers, and neither allocate, upload nor download: what differs stands in
+     * the buffers. Anything else that {@code calls} does may happen every time, or not.
+     */
+    default RepeatedCalls repeated(Runnable calls) {
+        return RepeatedCalls.plain(calls);
     }
 
     /** Copies {@code destination.byteSize()} bytes from host memory. */

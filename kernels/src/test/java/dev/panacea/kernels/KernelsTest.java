@@ -16,8 +16,7 @@ import org.junit.jupiter.api.TestFactory;
  * {@code -Dpanacea.cases=text} only the cases whose name contains the text.
  */
 class KernelsTest {
-    /** Those that were asked for. */
-    static List<KernelCase> cases() {
+    private static List<KernelCase> cases() {
         List<KernelCase> cases = new ArrayList<>(LinearCases.all());
         cases.addAll(LayerCases.all());
         cases.addAll(LossCases.all());

@@ -21,6 +21,8 @@ final class LinearCases {
             {8, 35, 1280}};
     private static final int[] RANKS = {1, 3, 8, 16, 33};
     private static final int[] BLOCKS = {64, 64, 32, 64, 128, 4096};
+    /** The other sizes of blocks of 4-bit codes, for the operations that are about nothing else. */
+    private static final int[] FURTHER_BLOCKS = {256, 512, 1024, 2048};
     private static final DType[][] TYPES = {{DType.F32, DType.F32}, {DType.BF16, DType.BF16}};
     private static final DType[][] MIXED = {{DType.F32, DType.BF16}, {DType.BF16, DType.F32}};
 
@@ -155,25 +157,39 @@ final class LinearCases {
         for (QuantType quant : QuantType.values()) {
             for (DType type : List.of(DType.F32, DType.BF16)) {
                 for (int n : new int[] {0, 1, 2, 31, 63, 64, 65, 127, 130, 1001, 4096, 4257, 70001}) {
-                    int block = BLOCKS[n % BLOCKS.length];
-                    KernelCase c = new KernelCase("quantize4 %s/%d %s n=%d".formatted(quant, block, type, n)).sameBits();
-                    double[] values = KernelCase.random(c.random(), n, 0.02);
-                    for (int i = 0; i < n / 3; i++) {
-                        values[i] = i % 70 == 0 ? 3e4 : i < 200 ? i % 2 == 0 ? 0.0 : -0.0 : values[i];
-                    }
-                    cases.add(c.in("x", type, values).out("packed", DType.U8, (n + 1) / 2).out("absmax", DType.F32, Math.ceilDiv(n, block))
-                            .call((k, b) -> k.quantize4(quant, b.at("x"), n, block, b.at("packed"), b.at("absmax"))));
+                    cases.add(quantize(quant, BLOCKS[n % BLOCKS.length], type, n));
                 }
+                for (int block : FURTHER_BLOCKS) {
+                    cases.add(quantize(quant, block, type, 4 * block + 4096 + 1));
+                }
+            }
+        }
+        for (int block : FURTHER_BLOCKS) {
+            for (DType type : List.of(DType.F32, DType.BF16)) {
+                cases.add(dequantize(new Shape(1, 7, 613, WeightFormat.NF4_NESTED, block, 1, type, type, false)));
             }
         }
         for (WeightFormat format : WeightFormat.values()) {
             for (int[] size : sizes(format)) {
                 for (DType type : List.of(DType.F32, DType.BF16)) {
-                    Shape s = new Shape(1, size[1], size[2], format, BLOCKS[size[2] % BLOCKS.length], 1, type, type, false);
-                    cases.add(s.named("dequantize").sameBits().out("y", type, s.n() * s.k()).call((k, b) -> k.dequantize(s.weight(b), b.at("y"))));
+                    cases.add(dequantize(new Shape(1, size[1], size[2], format, BLOCKS[size[2] % BLOCKS.length], 1, type, type, false)));
                 }
             }
         }
+    }
+
+    private static KernelCase quantize(QuantType quant, int block, DType type, int n) {
+        KernelCase c = new KernelCase("quantize4 %s/%d %s n=%d".formatted(quant, block, type, n)).sameBits();
+        double[] values = KernelCase.random(c.random(), n, 0.02);
+        for (int i = 0; i < n / 3; i++) {
+            values[i] = i % 70 == 0 ? 3e4 : i < 200 ? i % 2 == 0 ? 0.0 : -0.0 : values[i];
+        }
+        return c.in("x", type, values).out("packed", DType.U8, (n + 1) / 2).out("absmax", DType.F32, Math.ceilDiv(n, block))
+                .call((k, b) -> k.quantize4(quant, b.at("x"), n, block, b.at("packed"), b.at("absmax")));
+    }
+
+    private static KernelCase dequantize(Shape s) {
+        return s.named("dequantize").sameBits().out("y", s.out(), s.n() * s.k()).call((k, b) -> k.dequantize(s.weight(b), b.at("y")));
     }
 
     private static void rows(List<KernelCase> cases) {

@@ -18,7 +18,7 @@ import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
 /**
- * A program that opens the kernels and tells what it got, and the way to run it in a process of its own: a process loads the library
+ * A program that opens the kernels of the device that its settings name and tells what it got, and the way to run it in a process of its own: a process loads the library
  * once, and its environment cannot be changed from within.
  */
 public final class LoadProbe {
@@ -35,7 +35,7 @@ public final class LoadProbe {
 
     /** {@code twice}: once more in another class loader. */
     public static void main(String[] args) throws Exception {
-        try (Kernels kernels = Backends.cpu()) {
+        try (Kernels kernels = Backends.open()) {
             System.out.println("kernels=" + kernels.getClass().getSimpleName());
             System.out.println("description=" + kernels.description());
             if (kernels instanceof CpuKernels cpu) {

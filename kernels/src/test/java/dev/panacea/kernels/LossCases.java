@@ -1,5 +1,6 @@
 package dev.panacea.kernels;
 
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -21,7 +22,7 @@ final class LossCases {
             adamW8bit(cases, n, new AdamWStep(1, 0.5f, 0.9f, 0.95f, 0.1f, 0, 1000), 4);
             for (DType x : TYPES) {
                 cases.add(new KernelCase("sumOfSquares %s n=%d".formatted(x, n)).in("x", x, n).out("sum", DType.F32, 1)
-                        .call((k, b) -> Elements.write(b.at("sum"), 0, new double[] {k.sumOfSquares(b.at("x"), n) / Math.max(n, 1)}, false)));
+                        .call((k, b) -> k.upload(MemorySegment.ofArray(KernelCase.content(DType.F32, new double[] {k.sumOfSquares(b.at("x"), n) / Math.max(n, 1)})), b.at("sum"))));
                 for (DType y : TYPES) {
                     cases.add(new KernelCase("copy %s->%s n=%d".formatted(x, y, n)).sameBits().in("x", x, n).out("y", y, n).call((k, b) -> k.copy(b.at("x"), b.at("y"), n, false)));
                     cases.add(new KernelCase("copy %s->%s n=%d accumulate".formatted(x, y, n)).in("x", x, n).inOut("y", y, n)

@@ -11,11 +11,11 @@ final class NaiveBf16 {
 
     private NaiveBf16() {}
 
-    private static DeviceBuffer temporary(DType type, long count) {
+    static DeviceBuffer temporary(DType type, long count) {
         return DeviceBuffer.ofHost(type, KernelCase.heap(count * type.bytes()));
     }
 
-    private static DeviceBuffer bf16(DeviceBuffer x) {
+    static DeviceBuffer bf16(DeviceBuffer x) {
         DeviceBuffer y = temporary(DType.BF16, x.length());
         K.copy(x, y, x.length(), false);
         return y;
@@ -28,11 +28,15 @@ final class NaiveBf16 {
     }
 
     private static DeviceBuffer scaled(DeviceBuffer x, double factor) {
+        return scaled(x, factor, DType.BF16);
+    }
+
+    static DeviceBuffer scaled(DeviceBuffer x, double factor, DType type) {
         double[] values = Elements.read(x, (int) x.length());
         for (int i = 0; i < values.length; i++) {
             values[i] *= factor;
         }
-        DeviceBuffer y = temporary(DType.BF16, x.length());
+        DeviceBuffer y = temporary(type, x.length());
         Elements.write(y, 0, values, false);
         return y;
     }

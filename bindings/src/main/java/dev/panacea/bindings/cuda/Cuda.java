@@ -21,15 +21,6 @@ public class Cuda extends Cuda$shared {
     static final Arena LIBRARY_ARENA = Arena.ofAuto();
 
 
-    private static final int CUDA_VERSION = (int)13000L;
-    /**
-     * {@snippet lang=c :
-     * #define CUDA_VERSION 13000
-     * }
-     */
-    public static int CUDA_VERSION() {
-        return CUDA_VERSION;
-    }
     private static final int CU_MEMHOSTALLOC_PORTABLE = (int)1L;
     /**
      * {@snippet lang=c :
@@ -48,15 +39,6 @@ public class Cuda extends Cuda$shared {
     public static int CU_STREAM_NON_BLOCKING() {
         return CU_STREAM_NON_BLOCKING;
     }
-    private static final int CU_EVENT_DEFAULT = (int)0L;
-    /**
-     * {@snippet lang=c :
-     * enum CUevent_flags_enum.CU_EVENT_DEFAULT = 0
-     * }
-     */
-    public static int CU_EVENT_DEFAULT() {
-        return CU_EVENT_DEFAULT;
-    }
     private static final int CU_EVENT_DISABLE_TIMING = (int)2L;
     /**
      * {@snippet lang=c :
@@ -65,24 +47,6 @@ public class Cuda extends Cuda$shared {
      */
     public static int CU_EVENT_DISABLE_TIMING() {
         return CU_EVENT_DISABLE_TIMING;
-    }
-    private static final int CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X = (int)5L;
-    /**
-     * {@snippet lang=c :
-     * enum CUdevice_attribute_enum.CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X = 5
-     * }
-     */
-    public static int CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X() {
-        return CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X;
-    }
-    private static final int CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y = (int)6L;
-    /**
-     * {@snippet lang=c :
-     * enum CUdevice_attribute_enum.CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y = 6
-     * }
-     */
-    public static int CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y() {
-        return CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y;
     }
     private static final int CU_DEVICE_ATTRIBUTE_CLOCK_RATE = (int)13L;
     /**
@@ -101,33 +65,6 @@ public class Cuda extends Cuda$shared {
      */
     public static int CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT() {
         return CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
-    }
-    private static final int CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE = (int)36L;
-    /**
-     * {@snippet lang=c :
-     * enum CUdevice_attribute_enum.CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE = 36
-     * }
-     */
-    public static int CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE() {
-        return CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE;
-    }
-    private static final int CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH = (int)37L;
-    /**
-     * {@snippet lang=c :
-     * enum CUdevice_attribute_enum.CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH = 37
-     * }
-     */
-    public static int CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH() {
-        return CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH;
-    }
-    private static final int CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE = (int)38L;
-    /**
-     * {@snippet lang=c :
-     * enum CUdevice_attribute_enum.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE = 38
-     * }
-     */
-    public static int CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE() {
-        return CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE;
     }
     private static final int CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = (int)75L;
     /**
@@ -192,15 +129,6 @@ public class Cuda extends Cuda$shared {
     public static int CU_STREAM_CAPTURE_MODE_THREAD_LOCAL() {
         return CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
     }
-    private static final int CUDA_SUCCESS = (int)0L;
-    /**
-     * {@snippet lang=c :
-     * enum cudaError_enum.CUDA_SUCCESS = 0
-     * }
-     */
-    public static int CUDA_SUCCESS() {
-        return CUDA_SUCCESS;
-    }
     private static final int CUDA_ERROR_INVALID_VALUE = (int)1L;
     /**
      * {@snippet lang=c :
@@ -254,15 +182,6 @@ public class Cuda extends Cuda$shared {
      */
     public static int CUDA_ERROR_NOT_FOUND() {
         return CUDA_ERROR_NOT_FOUND;
-    }
-    private static final int CUDA_ERROR_SYSTEM_DRIVER_MISMATCH = (int)803L;
-    /**
-     * {@snippet lang=c :
-     * enum cudaError_enum.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH = 803
-     * }
-     */
-    public static int CUDA_ERROR_SYSTEM_DRIVER_MISMATCH() {
-        return CUDA_ERROR_SYSTEM_DRIVER_MISMATCH;
     }
 
     private static class cuGetErrorString {
@@ -1607,69 +1526,6 @@ public class Cuda extends Cuda$shared {
         }
     }
 
-    private static class cuMemcpyDtoDAsync_v2 {
-        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
-            Cuda.C_INT,
-            Cuda.C_LONG_LONG,
-            Cuda.C_LONG_LONG,
-            Cuda.C_LONG,
-            Cuda.C_POINTER
-        );
-
-        public static final MemorySegment ADDR = dev.panacea.bindings.CudaLibrary.symbol("cuMemcpyDtoDAsync_v2");
-
-        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
-    }
-
-    /**
-     * Function descriptor for:
-     * {@snippet lang=c :
-     * CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream)
-     * }
-     */
-    public static FunctionDescriptor cuMemcpyDtoDAsync_v2$descriptor() {
-        return cuMemcpyDtoDAsync_v2.DESC;
-    }
-
-    /**
-     * Downcall method handle for:
-     * {@snippet lang=c :
-     * CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream)
-     * }
-     */
-    public static MethodHandle cuMemcpyDtoDAsync_v2$handle() {
-        return cuMemcpyDtoDAsync_v2.HANDLE;
-    }
-
-    /**
-     * Address for:
-     * {@snippet lang=c :
-     * CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream)
-     * }
-     */
-    public static MemorySegment cuMemcpyDtoDAsync_v2$address() {
-        return cuMemcpyDtoDAsync_v2.ADDR;
-    }
-
-    /**
-     * {@snippet lang=c :
-     * CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dstDevice, CUdeviceptr srcDevice, size_t ByteCount, CUstream hStream)
-     * }
-     */
-    public static int cuMemcpyDtoDAsync_v2(long dstDevice, long srcDevice, long ByteCount, MemorySegment hStream) {
-        var mh$ = cuMemcpyDtoDAsync_v2.HANDLE;
-        try {
-            if (TRACE_DOWNCALLS) {
-                traceDowncall("cuMemcpyDtoDAsync_v2", dstDevice, srcDevice, ByteCount, hStream);
-            }
-            return (int)mh$.invokeExact(dstDevice, srcDevice, ByteCount, hStream);
-        } catch (Error | RuntimeException ex) {
-           throw ex;
-        } catch (Throwable ex$) {
-           throw new AssertionError("should not reach here", ex$);
-        }
-    }
-
     private static class cuMemsetD8Async {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             Cuda.C_INT,
@@ -1787,68 +1643,6 @@ public class Cuda extends Cuda$shared {
                 traceDowncall("cuStreamCreate", phStream, Flags);
             }
             return (int)mh$.invokeExact(phStream, Flags);
-        } catch (Error | RuntimeException ex) {
-           throw ex;
-        } catch (Throwable ex$) {
-           throw new AssertionError("should not reach here", ex$);
-        }
-    }
-
-    private static class cuStreamWaitEvent {
-        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
-            Cuda.C_INT,
-            Cuda.C_POINTER,
-            Cuda.C_POINTER,
-            Cuda.C_INT
-        );
-
-        public static final MemorySegment ADDR = dev.panacea.bindings.CudaLibrary.symbol("cuStreamWaitEvent");
-
-        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
-    }
-
-    /**
-     * Function descriptor for:
-     * {@snippet lang=c :
-     * CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
-     * }
-     */
-    public static FunctionDescriptor cuStreamWaitEvent$descriptor() {
-        return cuStreamWaitEvent.DESC;
-    }
-
-    /**
-     * Downcall method handle for:
-     * {@snippet lang=c :
-     * CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
-     * }
-     */
-    public static MethodHandle cuStreamWaitEvent$handle() {
-        return cuStreamWaitEvent.HANDLE;
-    }
-
-    /**
-     * Address for:
-     * {@snippet lang=c :
-     * CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
-     * }
-     */
-    public static MemorySegment cuStreamWaitEvent$address() {
-        return cuStreamWaitEvent.ADDR;
-    }
-
-    /**
-     * {@snippet lang=c :
-     * CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)
-     * }
-     */
-    public static int cuStreamWaitEvent(MemorySegment hStream, MemorySegment hEvent, int Flags) {
-        var mh$ = cuStreamWaitEvent.HANDLE;
-        try {
-            if (TRACE_DOWNCALLS) {
-                traceDowncall("cuStreamWaitEvent", hStream, hEvent, Flags);
-            }
-            return (int)mh$.invokeExact(hStream, hEvent, Flags);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {
@@ -2333,68 +2127,6 @@ public class Cuda extends Cuda$shared {
                 traceDowncall("cuEventDestroy_v2", hEvent);
             }
             return (int)mh$.invokeExact(hEvent);
-        } catch (Error | RuntimeException ex) {
-           throw ex;
-        } catch (Throwable ex$) {
-           throw new AssertionError("should not reach here", ex$);
-        }
-    }
-
-    private static class cuEventElapsedTime_v2 {
-        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
-            Cuda.C_INT,
-            Cuda.C_POINTER,
-            Cuda.C_POINTER,
-            Cuda.C_POINTER
-        );
-
-        public static final MemorySegment ADDR = dev.panacea.bindings.CudaLibrary.symbol("cuEventElapsedTime_v2");
-
-        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
-    }
-
-    /**
-     * Function descriptor for:
-     * {@snippet lang=c :
-     * CUresult cuEventElapsedTime_v2(float *pMilliseconds, CUevent hStart, CUevent hEnd)
-     * }
-     */
-    public static FunctionDescriptor cuEventElapsedTime_v2$descriptor() {
-        return cuEventElapsedTime_v2.DESC;
-    }
-
-    /**
-     * Downcall method handle for:
-     * {@snippet lang=c :
-     * CUresult cuEventElapsedTime_v2(float *pMilliseconds, CUevent hStart, CUevent hEnd)
-     * }
-     */
-    public static MethodHandle cuEventElapsedTime_v2$handle() {
-        return cuEventElapsedTime_v2.HANDLE;
-    }
-
-    /**
-     * Address for:
-     * {@snippet lang=c :
-     * CUresult cuEventElapsedTime_v2(float *pMilliseconds, CUevent hStart, CUevent hEnd)
-     * }
-     */
-    public static MemorySegment cuEventElapsedTime_v2$address() {
-        return cuEventElapsedTime_v2.ADDR;
-    }
-
-    /**
-     * {@snippet lang=c :
-     * CUresult cuEventElapsedTime_v2(float *pMilliseconds, CUevent hStart, CUevent hEnd)
-     * }
-     */
-    public static int cuEventElapsedTime_v2(MemorySegment pMilliseconds, MemorySegment hStart, MemorySegment hEnd) {
-        var mh$ = cuEventElapsedTime_v2.HANDLE;
-        try {
-            if (TRACE_DOWNCALLS) {
-                traceDowncall("cuEventElapsedTime_v2", pMilliseconds, hStart, hEnd);
-            }
-            return (int)mh$.invokeExact(pMilliseconds, hStart, hEnd);
         } catch (Error | RuntimeException ex) {
            throw ex;
         } catch (Throwable ex$) {

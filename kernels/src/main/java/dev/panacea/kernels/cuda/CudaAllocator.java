@@ -50,6 +50,7 @@ public final class CudaAllocator implements AutoCloseable {
         if (bytes < 0) {
             throw new IllegalArgumentException(bytes + " bytes of memory: it must not be negative");
         }
+        device.refuseWhileCapturing("allocating memory");
         device.makeCurrent();
         long size = rounded(bytes);
         var entry = free.ceilingEntry(size);
@@ -67,7 +68,7 @@ public final class CudaAllocator implements AutoCloseable {
             code = Cuda.cuMemAlloc_v2(out, size);
         }
         if (code == Cuda.CUDA_ERROR_OUT_OF_MEMORY()) {
-            throw new PanaceaException("the GPU has no " + bytes + " bytes of memory left (" + device.freeBytes() + " of " + device.totalBytes() + " are free, " + usedBytes
+            throw new PanaceaException("the GPU has no " + bytes + " bytes of memory left (of " + device.totalBytes() + " bytes " + device.freeBytes() + " are free and " + usedBytes
                     + " in use here); use a smaller batch, shorter sequences, gradient checkpointing or 4-bit weights, or close other programs");
         }
         check("cuMemAlloc of " + size + " bytes", code);
@@ -114,8 +115,13 @@ public final class CudaAllocator implements AutoCloseable {
 
     /** Gives all free blocks back to the device. */
     public void trim() {
-        free.forEach((size, addresses) -> addresses.forEach(address -> release(address, size)));
-        free.clear();
+        while (!free.isEmpty()) {
+            var entry = free.firstEntry();
+            release(entry.getValue().pop(), entry.getKey());
+            if (entry.getValue().isEmpty()) {
+                free.remove(entry.getKey());
+            }
+        }
     }
 
     /** Bytes given out and not taken back. */
@@ -128,13 +134,22 @@ public final class CudaAllocator implements AutoCloseable {
         return heldBytes;
     }
 
+    /** Bytes that can still be had: what the device has free, and the free blocks; not all of it in one piece. */
+    public long availableBytes() {
+        return device.freeBytes() + heldBytes - usedBytes;
+    }
+
     /** Gives everything back to the device, memory in use as well: its owners must not use it any more. */
     @Override
     public void close() {
-        trim();
-        used.forEach(this::release);
+        device.makeCurrent();
+        // Whatever the driver answers: after a fault it answers nothing else, and the context takes the memory with it.
+        free.values().forEach(addresses -> addresses.forEach(Cuda::cuMemFree_v2));
+        used.keySet().forEach(Cuda::cuMemFree_v2);
+        free.clear();
         used.clear();
         usedBytes = 0;
+        heldBytes = 0;
         arena.close();
     }
 }

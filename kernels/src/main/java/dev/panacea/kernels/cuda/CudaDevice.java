@@ -12,26 +12,37 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /**
- * One GPU: its primary context and the one stream on which everything runs in order. Not safe for use by several threads at once; the
- * caller takes turns. A method may be called from any thread.
+ * One GPU: its primary context and the one stream on which everything runs in order. Several may be open, of one GPU or of different ones.
+ * Not safe for use by several threads at once; the caller takes turns. A method may be called from any thread.
  */
 public final class CudaDevice implements AutoCloseable {
-    private final Arena arena = Arena.ofShared();
-    private final MemorySegment word = arena.allocate(16);
+    /** The first driver that has all the functions bound here: that of CUDA 12.4. */
+    private static final int OLDEST_DRIVER = 12_040;
+
     private final int device;
     private final MemorySegment context;
     private final MemorySegment stream;
-    private final ThreadLocal<Boolean> current = ThreadLocal.withInitial(() -> false);
+    private final String name;
+    private final int architecture;
+    private final int multiprocessors;
+    private final int sharedLimit;
+    private final long totalBytes;
+    private boolean capturing;
     private boolean closed;
 
-    private CudaDevice(int ordinal) {
-        check("cuDeviceGet", Cuda.cuDeviceGet(word, ordinal));
-        device = word.get(ValueLayout.JAVA_INT, 0);
-        check("opening CUDA device " + ordinal, Cuda.cuDevicePrimaryCtxRetain(word, device));
-        context = word.get(ValueLayout.ADDRESS, 0);
-        makeCurrent();
-        check("cuStreamCreate", Cuda.cuStreamCreate(word, Cuda.CU_STREAM_NON_BLOCKING()));
-        stream = word.get(ValueLayout.ADDRESS, 0);
+    private CudaDevice(int device, MemorySegment context, MemorySegment stream, Arena arena) {
+        this.device = device;
+        this.context = context;
+        this.stream = stream;
+        MemorySegment text = arena.allocate(256);
+        check("cuDeviceGetName", Cuda.cuDeviceGetName(text, 256, device));
+        name = text.getString(0);
+        architecture = 10 * attribute(Cuda.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR()) + attribute(Cuda.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR());
+        multiprocessors = attribute(Cuda.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT());
+        sharedLimit = attribute(Cuda.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN());
+        MemorySegment bytes = arena.allocate(ValueLayout.JAVA_LONG);
+        check("cuDeviceTotalMem", Cuda.cuDeviceTotalMem_v2(bytes, device));
+        totalBytes = bytes.get(ValueLayout.JAVA_LONG, 0);
     }
 
     /**
@@ -48,41 +59,73 @@ public final class CudaDevice implements AutoCloseable {
         } catch (NativeLibraryException e) {
             throw e.isUnsupported() ? new UnsupportedBackendException(e.getMessage(), e) : new PanaceaException(e.getMessage(), e);
         }
-        int code = Cuda.cuInit(0);
-        if (code != 0) {
-            throw new UnsupportedBackendException("the CUDA driver " + library + " cannot be used: " + CudaLibrary.error(code), null);
-        }
-        int count = count();
-        if (count == 0) {
-            throw new UnsupportedBackendException("the CUDA driver " + library + " finds no GPU", null);
-        }
-        if (ordinal < 0 || ordinal >= count) {
-            throw new PanaceaException("there is no CUDA device " + ordinal + "; the driver " + library + " has " + count + ", numbered from 0");
-        }
-        return new CudaDevice(ordinal);
-    }
-
-    private static int count() {
         try (Arena arena = Arena.ofConfined()) {
-            MemorySegment out = arena.allocate(ValueLayout.JAVA_INT);
-            int code = Cuda.cuDeviceGetCount(out);
-            return code == Cuda.CUDA_ERROR_NO_DEVICE() ? 0 : code == 0 ? out.get(ValueLayout.JAVA_INT, 0) : failed(code);
+            MemorySegment number = arena.allocate(ValueLayout.JAVA_INT);
+            int code = Cuda.cuInit(0);
+            if (code == 0) {
+                check("cuDriverGetVersion", Cuda.cuDriverGetVersion(number));
+                int version = number.get(ValueLayout.JAVA_INT, 0);
+                if (version < OLDEST_DRIVER) {
+                    throw new UnsupportedBackendException("the CUDA driver " + library + " is that of CUDA " + version(version) + "; that of " + version(OLDEST_DRIVER)
+                            + " or later is needed. Install a newer NVIDIA driver", null);
+                }
+                code = Cuda.cuDeviceGetCount(number);
+            }
+            if (code != 0 && code != Cuda.CUDA_ERROR_NO_DEVICE()) {
+                throw new UnsupportedBackendException("the CUDA driver " + library + " cannot be used: " + CudaLibrary.error(code), null);
+            }
+            int count = code == 0 ? number.get(ValueLayout.JAVA_INT, 0) : 0;
+            if (count == 0) {
+                throw new UnsupportedBackendException("the CUDA driver " + library + " finds no GPU", null);
+            }
+            if (ordinal < 0 || ordinal >= count) {
+                throw new PanaceaException("there is no CUDA device " + ordinal + "; the driver " + library + " has " + (count == 1 ? "one, number 0" : count + ", numbered from 0"));
+            }
+            return open(ordinal, arena);
         }
     }
 
-    private static int failed(int code) {
-        throw new CudaException("cuDeviceGetCount", code);
+    /** What has been taken when something fails is given back. */
+    private static CudaDevice open(int ordinal, Arena arena) {
+        MemorySegment out = arena.allocate(ValueLayout.ADDRESS);
+        check("cuDeviceGet", Cuda.cuDeviceGet(out, ordinal));
+        int device = out.get(ValueLayout.JAVA_INT, 0);
+        check("opening CUDA device " + ordinal, Cuda.cuDevicePrimaryCtxRetain(out, device));
+        MemorySegment context = out.get(ValueLayout.ADDRESS, 0);
+        MemorySegment stream = MemorySegment.NULL;
+        boolean done = false;
+        try {
+            check("cuCtxSetCurrent", Cuda.cuCtxSetCurrent(context));
+            check("cuStreamCreate", Cuda.cuStreamCreate(out, Cuda.CU_STREAM_NON_BLOCKING()));
+            stream = out.get(ValueLayout.ADDRESS, 0);
+            CudaDevice opened = new CudaDevice(device, context, stream, arena);
+            done = true;
+            return opened;
+        } finally {
+            if (!done) {
+                release(device, stream);
+            }
+        }
     }
 
-    /** The context belongs to threads, so each that calls the driver has to take it first. */
+    private static void release(int device, MemorySegment stream) {
+        if (!stream.equals(MemorySegment.NULL)) {
+            Cuda.cuStreamDestroy_v2(stream);
+        }
+        Cuda.cuDevicePrimaryCtxRelease_v2(device);
+    }
+
+    /** 12040 is 12.4. */
+    private static String version(int number) {
+        return number / 1000 + "." + number % 1000 / 10;
+    }
+
+    /** The context belongs to threads, and other users of the driver may have set theirs: so each call of the driver is preceded by this. */
     void makeCurrent() {
         if (closed) {
             throw new IllegalStateException("this CUDA device has been closed");
         }
-        if (!current.get()) {
-            check("cuCtxSetCurrent", Cuda.cuCtxSetCurrent(context));
-            current.set(true);
-        }
+        check("cuCtxSetCurrent", Cuda.cuCtxSetCurrent(context));
     }
 
     MemorySegment stream() {
@@ -93,40 +136,52 @@ public final class CudaDevice implements AutoCloseable {
 
     /** Such as {@code "NVIDIA A100-SXM4-80GB"}. */
     public String name() {
-        try (Arena local = Arena.ofConfined()) {
-            MemorySegment text = local.allocate(256);
-            check("cuDeviceGetName", Cuda.cuDeviceGetName(text, 256, device));
-            return text.getString(0);
-        }
-    }
-
-    /** @param attribute one of {@code Cuda.CU_DEVICE_ATTRIBUTE_…()} */
-    public int attribute(int attribute) {
-        check("cuDeviceGetAttribute", Cuda.cuDeviceGetAttribute(word, attribute, device));
-        return word.get(ValueLayout.JAVA_INT, 0);
+        return name;
     }
 
     /** Compute capability as one number: 80 for 8.0. */
     public int architecture() {
-        return 10 * attribute(Cuda.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR()) + attribute(Cuda.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR());
+        return architecture;
     }
 
     /** Number of streaming multiprocessors. */
     public int multiprocessors() {
-        return attribute(Cuda.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT());
+        return multiprocessors;
+    }
+
+    /** Bytes of shared memory that one block can have. */
+    public int sharedLimit() {
+        return sharedLimit;
+    }
+
+    /** Bytes of device memory. */
+    public long totalBytes() {
+        return totalBytes;
+    }
+
+    /** Dense BF16 operations per second of the tensor cores at the highest clock, by the figures that NVIDIA publishes for each architecture. */
+    public double tensorFlops() {
+        int architecture = architecture();
+        int perClock = architecture >= 100 ? 8192 : architecture >= 90 ? 4096 : architecture == 80 ? 2048 : 512;
+        return 1e3 * attribute(Cuda.CU_DEVICE_ATTRIBUTE_CLOCK_RATE()) * multiprocessors() * perClock;
     }
 
     /** Bytes of device memory that are free now. */
     public long freeBytes() {
         makeCurrent();
-        check("cuMemGetInfo", Cuda.cuMemGetInfo_v2(word, word.asSlice(8)));
-        return word.get(ValueLayout.JAVA_LONG, 0);
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment bytes = arena.allocate(16, 8);
+            check("cuMemGetInfo", Cuda.cuMemGetInfo_v2(bytes, bytes.asSlice(8)));
+            return bytes.get(ValueLayout.JAVA_LONG, 0);
+        }
     }
 
-    /** Bytes of device memory. */
-    public long totalBytes() {
-        check("cuDeviceTotalMem", Cuda.cuDeviceTotalMem_v2(word, device));
-        return word.get(ValueLayout.JAVA_LONG, 0);
+    private int attribute(int attribute) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment value = arena.allocate(ValueLayout.JAVA_INT);
+            check("cuDeviceGetAttribute", Cuda.cuDeviceGetAttribute(value, attribute, device));
+            return value.get(ValueLayout.JAVA_INT, 0);
+        }
     }
 
     // ---- what it does ------------------------------------------------------------------------------------------------
@@ -135,17 +190,41 @@ public final class CudaDevice implements AutoCloseable {
     public void clear(long address, long bytes) {
         makeCurrent();
         if (bytes > 0) {
-            check("cuMemsetD8Async", Cuda.cuMemsetD8Async(address, (byte) 0, bytes, stream));
+            check("clearing " + bytes + " bytes of device memory", Cuda.cuMemsetD8Async(address, (byte) 0, bytes, stream));
         }
     }
 
     /** Waits until everything that was asked for has been done. */
     public void synchronize() {
+        refuseWhileCapturing("waiting");
         makeCurrent();
         check("waiting for the GPU", Cuda.cuStreamSynchronize(stream));
     }
 
-    /** Gives the context back. Memory and modules must have been freed. */
+    // ---- recording ---------------------------------------------------------------------------------------------------
+
+    /** From now on launches are recorded instead of run. */
+    void beginCapture() {
+        refuseWhileCapturing("recording");
+        makeCurrent();
+        check("cuStreamBeginCapture", Cuda.cuStreamBeginCapture_v2(stream, Cuda.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL()));
+        capturing = true;
+    }
+
+    /** Ends that; writes the handle of the graph, or a null pointer, and returns the driver's code. */
+    int endCapture(MemorySegment graph) {
+        capturing = false;
+        return Cuda.cuStreamEndCapture(stream, graph);
+    }
+
+    /** Not all that a device does can be recorded: what waits, or depends on the host, cannot. */
+    void refuseWhileCapturing(String what) {
+        if (capturing) {
+            throw new IllegalStateException(what + " cannot be part of calls that are recorded to be repeated");
+        }
+    }
+
+    /** Gives the context back; what was allocated on it by this package must have been closed. */
     @Override
     public void close() {
         if (!closed) {
@@ -153,9 +232,7 @@ public final class CudaDevice implements AutoCloseable {
             closed = true;
             // Faults of earlier launches show here again; they have been reported, or nobody asked for the results.
             Cuda.cuStreamSynchronize(stream);
-            Cuda.cuStreamDestroy_v2(stream);
-            Cuda.cuDevicePrimaryCtxRelease_v2(device);
-            arena.close();
+            release(device, stream);
         }
     }
 }

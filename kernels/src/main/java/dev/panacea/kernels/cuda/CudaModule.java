@@ -15,6 +15,7 @@ import java.util.Map;
 /** Kernels that have been loaded onto a device, by name. */
 public final class CudaModule implements AutoCloseable {
     private final CudaDevice device;
+    private final String origin;
     private final Arena arena = Arena.ofShared();
     private final MemorySegment module;
     private final Map<String, Function> functions = new HashMap<>();
@@ -45,9 +46,16 @@ public final class CudaModule implements AutoCloseable {
      * @param image a fat binary, or PTX text
      * @param origin where it came from, for messages
      * @throws UnsupportedBackendException if it has no code for this device, or the driver is too old for it
+     * @throws CudaException if the image is damaged
      */
     public CudaModule(CudaDevice device, byte[] image, String origin) {
         this.device = device;
+        this.origin = origin;
+        module = load(device, image, origin);
+        launch = new Launch(device, arena);
+    }
+
+    private static MemorySegment load(CudaDevice device, byte[] image, String origin) {
         device.makeCurrent();
         try (Arena local = Arena.ofConfined()) {
             // A zero at the end: PTX is a C string. Fat binaries are aligned to 8 bytes.
@@ -56,41 +64,56 @@ public final class CudaModule implements AutoCloseable {
             MemorySegment out = local.allocate(ValueLayout.ADDRESS);
             int code = Cuda.cuModuleLoadData(out, copy);
             if (code == Cuda.CUDA_ERROR_NO_BINARY_FOR_GPU() || code == Cuda.CUDA_ERROR_UNSUPPORTED_PTX_VERSION()) {
-                arena.close();
                 throw new UnsupportedBackendException("the kernels (" + origin + ") have no code for " + device.name() + " of compute capability "
                         + device.architecture() / 10.0 + " with this driver; they need 8.0 or later, and a driver for CUDA 13.0 or later", new CudaException("cuModuleLoadData", code));
             }
-            if (code != 0) {
-                arena.close();
-            }
             check("loading the kernels (" + origin + ")", code);
-            module = out.get(ValueLayout.ADDRESS, 0);
+            return out.get(ValueLayout.ADDRESS, 0);
         }
-        launch = new Launch(device, arena);
     }
 
-    /** The next launch of a kernel: set grid, threads and arguments, then run it. The object is reused by the next call of this method. */
+    /**
+     * The next launch of a kernel: set grid, threads and arguments, then run it. The object is reused by the next call of this method.
+     *
+     * @throws IllegalStateException if there is no kernel of this name
+     */
     public Launch launch(String kernel) {
         return launch.of(functions.computeIfAbsent(kernel, this::find));
     }
 
     private Function find(String name) {
+        device.refuseWhileCapturing("loading the kernel " + name);
         device.makeCurrent();
         try (Arena local = Arena.ofConfined()) {
-            MemorySegment out = local.allocate(16);
-            check("looking up the kernel " + name, Cuda.cuModuleGetFunction(out, module, local.allocateFrom(name)));
-            MemorySegment handle = out.get(ValueLayout.ADDRESS, 0);
-            List<Integer> sizes = new ArrayList<>();
-            while (Cuda.cuFuncGetParamInfo(handle, sizes.size(), out, out.asSlice(8)) == 0) {
-                sizes.add((int) out.get(ValueLayout.JAVA_LONG, 8));
+            MemorySegment out = local.allocate(16, 8);
+            int code = Cuda.cuModuleGetFunction(out, module, local.allocateFrom(name));
+            if (code == Cuda.CUDA_ERROR_NOT_FOUND()) {
+                throw new IllegalStateException("there is no kernel " + name + " in " + origin + ": it is of another build than this jar");
             }
-            int[] limits = new int[2];
-            check("cuFuncGetAttribute", Cuda.cuFuncGetAttribute(out, Cuda.CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK(), handle));
-            limits[0] = out.get(ValueLayout.JAVA_INT, 0);
-            check("cuFuncGetAttribute", Cuda.cuFuncGetAttribute(out, Cuda.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES(), handle));
-            limits[1] = out.get(ValueLayout.JAVA_INT, 0);
-            return new Function(name, handle, sizes.stream().mapToInt(Integer::intValue).toArray(), limits[0], limits[1]);
+            check("looking up the kernel " + name, code);
+            MemorySegment handle = out.get(ValueLayout.ADDRESS, 0);
+            return new Function(name, handle, parameters(name, handle, out), attribute(handle, Cuda.CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK(), out),
+                    attribute(handle, Cuda.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES(), out));
         }
+    }
+
+    private static int[] parameters(String name, MemorySegment handle, MemorySegment out) {
+        List<Integer> sizes = new ArrayList<>();
+        int code = Cuda.cuFuncGetParamInfo(handle, 0, out, out.asSlice(8));
+        while (code == 0) {
+            sizes.add(Math.toIntExact(out.get(ValueLayout.JAVA_LONG, 8)));
+            code = Cuda.cuFuncGetParamInfo(handle, sizes.size(), out, out.asSlice(8));
+        }
+        if (code != Cuda.CUDA_ERROR_INVALID_VALUE()) {
+            // That is how the driver says that there are no more.
+            check("reading the parameters of the kernel " + name, code);
+        }
+        return sizes.stream().mapToInt(Integer::intValue).toArray();
+    }
+
+    private static int attribute(MemorySegment handle, int attribute, MemorySegment out) {
+        check("cuFuncGetAttribute", Cuda.cuFuncGetAttribute(out, attribute, handle));
+        return out.get(ValueLayout.JAVA_INT, 0);
     }
 
     @Override
@@ -98,7 +121,8 @@ public final class CudaModule implements AutoCloseable {
         if (!closed) {
             closed = true;
             device.makeCurrent();
-            check("cuModuleUnload", Cuda.cuModuleUnload(module));
+            // Whatever the driver answers: after a fault it answers nothing else.
+            Cuda.cuModuleUnload(module);
             arena.close();
         }
     }

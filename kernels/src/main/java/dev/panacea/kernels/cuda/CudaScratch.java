@@ -11,6 +11,8 @@ public final class CudaScratch {
     private final CudaAllocator allocator;
     private final Map<String, Block> blocks = new HashMap<>();
 
+    private long moves;
+
     private record Block(long address, long bytes) {}
 
     public CudaScratch(CudaAllocator allocator) {
@@ -23,12 +25,18 @@ public final class CudaScratch {
         if (block == null || block.bytes() < bytes) {
             if (block != null) {
                 blocks.remove(purpose);
+                moves++;
                 allocator.free(block.address());
             }
             block = new Block(allocator.allocate(bytes), bytes);
             blocks.put(purpose, block);
         }
         return block.address();
+    }
+
+    /** How many times memory has grown and moved: an address given out before the last of them may be gone. */
+    public long moves() {
+        return moves;
     }
 
     /** Bytes held. */

@@ -7,49 +7,76 @@ import dev.panacea.bindings.cuda.Cuda;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
 
 /**
  * Copies between this process and the device, by way of two pieces of page-locked memory: while the GPU reads one, the other is filled.
  * (The driver would stage pageable memory itself, in one small piece, and wait for it.)
  */
 public final class CudaTransfers implements AutoCloseable {
-    private static final long PIECE = 8 << 20;
+    static final long PIECE = 8 << 20;
 
     private final CudaDevice device;
-    private final Arena arena = Arena.ofShared();
-    private final MemorySegment[] pieces = new MemorySegment[2];
-    private final MemorySegment[] done = new MemorySegment[2];
+    private final List<MemorySegment> pieces = new ArrayList<>();
+    private final List<MemorySegment> done = new ArrayList<>();
+    private final long watched;
+    private final MemorySegment watchedCopy;
     private int next;
+    private boolean closed;
 
-    public CudaTransfers(CudaDevice device) {
+    /**
+     * @param watched address of device memory that comes along with every download
+     * @param watchedBytes how much of it, at most a page
+     */
+    public CudaTransfers(CudaDevice device, long watched, long watchedBytes) {
         this.device = device;
+        this.watched = watched;
         device.makeCurrent();
-        MemorySegment out = arena.allocate(ValueLayout.ADDRESS);
-        for (int i = 0; i < 2; i++) {
-            check("cuMemHostAlloc of " + PIECE + " bytes", Cuda.cuMemHostAlloc(out, PIECE, Cuda.CU_MEMHOSTALLOC_PORTABLE()));
-            pieces[i] = CudaLibrary.hostMemory(out.get(ValueLayout.ADDRESS, 0), PIECE);
-            check("cuEventCreate", Cuda.cuEventCreate(out, Cuda.CU_EVENT_DISABLE_TIMING()));
-            done[i] = out.get(ValueLayout.ADDRESS, 0);
+        boolean complete = false;
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(ValueLayout.ADDRESS);
+            for (int i = 0; i < 2; i++) {
+                pieces.add(pageLocked(out, PIECE));
+                check("cuEventCreate", Cuda.cuEventCreate(out, Cuda.CU_EVENT_DISABLE_TIMING()));
+                done.add(out.get(ValueLayout.ADDRESS, 0));
+            }
+            watchedCopy = pageLocked(out, watchedBytes);
+            pieces.add(watchedCopy);
+            complete = true;
+        } finally {
+            if (!complete) {
+                close();
+            }
         }
+    }
+
+    private static MemorySegment pageLocked(MemorySegment out, long bytes) {
+        check("cuMemHostAlloc of " + bytes + " bytes", Cuda.cuMemHostAlloc(out, bytes, Cuda.CU_MEMHOSTALLOC_PORTABLE()));
+        return CudaLibrary.hostMemory(out.get(ValueLayout.ADDRESS, 0), bytes);
     }
 
     /** Copies {@code bytes} to the device; the source may be changed when this returns, the copy itself is in the order of the stream. */
     public void upload(MemorySegment source, long address, long bytes) {
+        device.refuseWhileCapturing("an upload");
         device.makeCurrent();
         for (long at = 0; at < bytes; at += PIECE) {
             long size = Math.min(PIECE, bytes - at);
-            int i = next;
+            MemorySegment piece = pieces.get(next);
+            MemorySegment free = done.get(next);
             next = 1 - next;
-            check("waiting for an upload", Cuda.cuEventSynchronize(done[i]));
-            MemorySegment.copy(source, at, pieces[i], 0, size);
-            check("uploading " + size + " bytes", Cuda.cuMemcpyHtoDAsync_v2(address + at, pieces[i], size, device.stream()));
-            check("cuEventRecord", Cuda.cuEventRecord(done[i], device.stream()));
+            check("waiting for an upload", Cuda.cuEventSynchronize(free));
+            MemorySegment.copy(source, at, piece, 0, size);
+            check("uploading " + size + " bytes", Cuda.cuMemcpyHtoDAsync_v2(address + at, piece, size, device.stream()));
+            check("cuEventRecord", Cuda.cuEventRecord(free, device.stream()));
         }
     }
 
     /** Copies {@code bytes} from the device when everything asked for before has been done, and waits for it. */
     public void download(long address, MemorySegment destination, long bytes) {
+        device.refuseWhileCapturing("a download");
         device.makeCurrent();
+        check("downloading", Cuda.cuMemcpyDtoHAsync_v2(watchedCopy, watched, watchedCopy.byteSize(), device.stream()));
         if (bytes == 0) {
             device.synchronize();
         }
@@ -59,23 +86,30 @@ public final class CudaTransfers implements AutoCloseable {
             while (asked < bytes && asked < at + 2 * PIECE) {
                 int i = (int) (asked / PIECE % 2);
                 long size = Math.min(PIECE, bytes - asked);
-                check("downloading " + size + " bytes", Cuda.cuMemcpyDtoHAsync_v2(pieces[i], address + asked, size, device.stream()));
-                check("cuEventRecord", Cuda.cuEventRecord(done[i], device.stream()));
+                check("downloading " + size + " bytes", Cuda.cuMemcpyDtoHAsync_v2(pieces.get(i), address + asked, size, device.stream()));
+                check("cuEventRecord", Cuda.cuEventRecord(done.get(i), device.stream()));
                 asked += size;
             }
             int i = (int) (at / PIECE % 2);
-            check("waiting for the GPU", Cuda.cuEventSynchronize(done[i]));
-            MemorySegment.copy(pieces[i], 0, destination, at, Math.min(PIECE, bytes - at));
+            check("waiting for the GPU", Cuda.cuEventSynchronize(done.get(i)));
+            MemorySegment.copy(pieces.get(i), 0, destination, at, Math.min(PIECE, bytes - at));
         }
+    }
+
+    /** What the watched memory held at the last download. */
+    public MemorySegment watched() {
+        return watchedCopy;
     }
 
     @Override
     public void close() {
-        device.synchronize();
-        for (int i = 0; i < 2; i++) {
-            check("cuMemFreeHost", Cuda.cuMemFreeHost(pieces[i]));
-            check("cuEventDestroy", Cuda.cuEventDestroy_v2(done[i]));
+        if (!closed) {
+            closed = true;
+            device.makeCurrent();
+            // Whatever the driver answers: after a fault it answers nothing else.
+            Cuda.cuStreamSynchronize(device.stream());
+            pieces.forEach(Cuda::cuMemFreeHost);
+            done.forEach(Cuda::cuEventDestroy_v2);
         }
-        arena.close();
     }
 }

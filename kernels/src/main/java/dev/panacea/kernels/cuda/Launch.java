@@ -39,7 +39,7 @@ public final class Launch {
 
     Launch(CudaDevice device, Arena arena) {
         this.device = device;
-        sharedLimit = device.attribute(Cuda.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN());
+        sharedLimit = device.sharedLimit();
         values = arena.allocate(8L * MAX_ARGUMENTS, 8);
         pointers = arena.allocate(8L * MAX_ARGUMENTS, 8);
         for (int i = 0; i < MAX_ARGUMENTS; i++) {

@@ -1,7 +1,9 @@
 package dev.panacea.benchmarks;
 
+import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.CpuKernels;
 import dev.panacea.kernels.CpuTier;
+import dev.panacea.kernels.Kernels;
 import java.util.Locale;
 import org.openjdk.jmh.annotations.Level;
 import org.openjdk.jmh.annotations.Param;
@@ -12,20 +14,20 @@ import org.openjdk.jmh.annotations.TearDown;
 
 /** The kernels that a benchmark runs on: parameters that all of them share. */
 @State(Scope.Benchmark)
-public class OnCpu {
-    /** {@code best}, or one of portable, avx2, avx512, avx512bf16. */
+public class OnDevice {
+    /** {@code best}, one of portable, avx2, avx512, avx512bf16, or {@code cuda} or {@code cuda:N}: a GPU. */
     @Param("best")
     public String tier;
 
-    /** 0: one per physical core. */
+    /** Of a CPU; 0: one per physical core. */
     @Param("0")
     public int threads;
 
-    CpuKernels kernels;
+    Kernels kernels;
 
     @Setup(Level.Trial)
     public void open() {
-        kernels = CpuKernels.open(tier.equals("best") ? CpuTier.best() : CpuTier.valueOf(tier.toUpperCase(Locale.ROOT)), threads);
+        kernels = tier.startsWith("cuda") ? Backends.open(tier) : CpuKernels.open(tier.equals("best") ? CpuTier.best() : CpuTier.valueOf(tier.toUpperCase(Locale.ROOT)), threads);
     }
 
     @TearDown(Level.Trial)
