@@ -47,6 +47,16 @@ struct Part {
   int query, queries, key, keys, block;
 };
 
+// An entry: first query row, queries, first key row, keys; whether it lies within the rows.
+__device__ __forceinline__ bool entry(const int *__restrict__ table, int at, int queryRows, int keyRows, int4 &s) {
+  const int *from = table + 4 * (long long)at;
+  s = reinterpret_cast<uintptr_t>(table) % 16 == 0 ? *reinterpret_cast<const int4 *>(from) : make_int4(from[0], from[1], from[2], from[3]);
+  return s.x >= 0 && s.y >= 0 && s.x <= queryRows && s.y <= queryRows - s.x && s.z >= 0 && s.w >= s.y && s.z <= keyRows && s.w <= keyRows - s.z;
+}
+__device__ __forceinline__ Part part_of(const int4 &s, int lane, int block) {
+  return Part{__shfl_sync(0xFFFFFFFFu, s.x, lane), __shfl_sync(0xFFFFFFFFu, s.y, lane), __shfl_sync(0xFFFFFFFFu, s.z, lane), __shfl_sync(0xFFFFFFFFu, s.w, lane), block};
+}
+
 // The part number `wanted` of all blocks of all sequences, of which each has `blocks(queries, keys)`. A warp looks at 32 sequences at once. The
 // warp with `reporter` looks at the whole table and reports entries that are not within the rows; these have no blocks.
 template <typename Blocks>
@@ -58,13 +68,11 @@ __device__ __forceinline__ Part find(const int *__restrict__ table, int count, i
     int4 s = make_int4(0, 0, 0, 0);
     int n = 0;
     if (from + lane < count) {
-      const int *entry = table + 4 * (long long)(from + lane);
-      s = reinterpret_cast<uintptr_t>(table) % 16 == 0 ? *reinterpret_cast<const int4 *>(entry) : make_int4(entry[0], entry[1], entry[2], entry[3]);
-      bool queriesWithin = s.x >= 0 && s.y >= 0 && s.x <= queryRows && s.y <= queryRows - s.x;
-      if (queriesWithin && s.z >= 0 && s.w >= s.y && s.z <= keyRows && s.w <= keyRows - s.z) {
+      if (entry(table, from + lane, queryRows, keyRows, s)) {
         n = blocks(s.y, s.w);
       } else if (reporter) {
-        report_index(report, REPORT_SEQUENCE, from + lane, s.w, queriesWithin ? keyRows : queryRows);
+        bool queries = s.x >= 0 && s.y >= 0 && s.x <= queryRows && s.y <= queryRows - s.x;
+        report_index(report, REPORT_SEQUENCE, from + lane, s.w, queries ? keyRows : queryRows);
       }
     }
     int upTo = n;
@@ -77,16 +85,24 @@ __device__ __forceinline__ Part find(const int *__restrict__ table, int count, i
     unsigned owners = __ballot_sync(0xFFFFFFFFu, wanted >= first && wanted < first + n);
     if (owners != 0) {
       int owner = __ffs(owners) - 1;
-      found.query = __shfl_sync(0xFFFFFFFFu, s.x, owner);
-      found.queries = __shfl_sync(0xFFFFFFFFu, s.y, owner);
-      found.key = __shfl_sync(0xFFFFFFFFu, s.z, owner);
-      found.keys = __shfl_sync(0xFFFFFFFFu, s.w, owner);
-      found.block = wanted - __shfl_sync(0xFFFFFFFFu, first, owner);
+      found = part_of(s, owner, wanted - __shfl_sync(0xFFFFFFFFu, first, owner));
       if (!reporter) break;
     }
     before += __shfl_sync(0xFFFFFFFFu, upTo, 31);
   }
   return found;
+}
+
+// The sequence that a query row belongs to, as block 0; block -1: none.
+__device__ __forceinline__ Part find_row(const int *__restrict__ table, int count, int queryRows, int keyRows, int row) {
+  int lane = threadIdx.x & 31;
+  for (int from = 0; from < count; from += 32) {
+    int4 s = make_int4(0, 0, 0, 0);
+    bool is = from + lane < count && entry(table, from + lane, queryRows, keyRows, s) && row >= s.x && row - s.x < s.y;
+    unsigned owners = __ballot_sync(0xFFFFFFFFu, is);
+    if (owners != 0) return part_of(s, __ffs(owners) - 1, 0);
+  }
+  return Part{0, 0, 0, 0, -1};
 }
 
 // ---- tiles in shared memory ------------------------------------------------------------------------------------------

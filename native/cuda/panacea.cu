@@ -2,6 +2,7 @@
 #include "adamw.cu"
 #include "attention.cu"
 #include "attention_backward.cu"
+#include "attention_few.cu"
 #include "attention_generic.cu"
 #include "copy.cu"
 #include "dequantize.cu"

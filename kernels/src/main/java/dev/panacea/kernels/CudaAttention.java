@@ -15,6 +15,12 @@ final class CudaAttention {
     /** Bytes of the forward kernel's {@code Parked}, and more of them for each 16 rows of a warp. */
     private static final int PARKED = 96;
     private static final int PARKED_PER_TILE = 4 * THREADS * Float.BYTES;
+    /** Query rows, times the heads of a group, of a block of the kernel for few rows; it takes calls of up to twice as many per sequence. */
+    private static final int FEW = 16;
+    /** Its keys are split so that there are about this many blocks, into parts of this many keys at least. */
+    private static final long FULL_GRID = 512;
+    private static final int MOST_SPLITS = 64;
+    private static final int LEAST_SPLIT = 256;
     /** Rows that pass in a tile of the backward kernels, and the bytes beside these tiles: the statistics and limits of two, and what is parked. */
     private static final int PASSING = 64;
     private static final int PARKED_BACKWARD = 2 * PASSING * 12 + 88;
@@ -40,6 +46,10 @@ final class CudaAttention {
         int queryRows = queryRows(shape, lse, q, out);
         int keyRows = keyRows(shape, k, v);
         long packedRows = (long) queryRows * group(shape);
+        if (packedRows <= 2L * FEW * count) {
+            fewRows(q, k, v, sequences, count, shape, queryRows, keyRows, out, lse);
+            return;
+        }
         // Twice the blocks where there are too few to fill the GPU twice over.
         int warpTiles = blocks(packedRows, 128, count) * shape.kvHeads() < 2L * multiprocessors ? 1 : 2;
         int rows = 16 * WARPS * warpTiles;
@@ -47,6 +57,24 @@ final class CudaAttention {
         cuda.launch("pan_attention_forward_bf16_" + shape.headDim() + (warpTiles == 1 ? "_narrow" : "_wide")).grid(blocks(packedRows, rows, count) * shape.kvHeads()).threads(THREADS)
                 .shared(tiles + PARKED + warpTiles * PARKED_PER_TILE)
                 .arg(q).arg(k).arg(v).arg(sequences).arg(count).arg(queryRows).arg(keyRows).arg(shape.kvHeads()).arg(group(shape)).arg(shape.scale()).arg(out).arg(lse).pointer(cuda.report()).run();
+    }
+
+    private void fewRows(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer sequences, int count, AttentionShape shape, int queryRows, int keyRows, DeviceBuffer out, DeviceBuffer lse) {
+        long blocks = blocks((long) queryRows * group(shape), FEW, count) * shape.kvHeads();
+        int splits = (int) Math.max(1, Math.min(Math.min(MOST_SPLITS, FULL_GRID / blocks), Math.ceilDiv(keyRows, LEAST_SPLIT)));
+        long parts = (long) queryRows * shape.heads() * splits;
+        // Without splits nothing is written there.
+        long partial = splits == 1 ? 0 : cuda.scratch().at("parts of attention", parts * shape.headDim() * Float.BYTES);
+        long statistics = splits == 1 ? 0 : cuda.scratch().at("statistics of the parts of attention", parts * 8);
+        int shared = (1 + 4 * WARPS) * FEW * shape.headDim() * DType.BF16.bytes() + 2 * WARPS * FEW * Float.BYTES;
+        cuda.launch("pan_attention_few_bf16_" + shape.headDim()).grid(blocks, splits).threads(THREADS).shared(shared)
+                .arg(q).arg(k).arg(v).arg(sequences).arg(count).arg(queryRows).arg(keyRows).arg(shape.kvHeads()).arg(group(shape)).arg(shape.scale())
+                .arg(splits).pointer(partial).pointer(statistics).arg(out).arg(lse).pointer(cuda.report()).run();
+        if (splits > 1 && queryRows > 0) {
+            cuda.launch("pan_attention_merge_bf16_" + shape.headDim()).grid(Math.ceilDiv((long) queryRows * shape.heads(), WARPS)).threads(THREADS)
+                    .pointer(partial).pointer(statistics).arg(sequences).arg(count).arg(queryRows).arg(keyRows).arg(shape.heads()).arg(group(shape)).arg(shape.scale())
+                    .arg(splits).arg(out).arg(lse).run();
+        }
     }
 
     void backward(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer out, DeviceBuffer lse, DeviceBuffer dout, DeviceBuffer sequences, int count, AttentionShape shape,
