@@ -1,5 +1,6 @@
 package dev.panacea.testing;
 
+import dev.panacea.bindings.CudaLibrary;
 import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.CpuKernels;
 import dev.panacea.kernels.CpuTier;
@@ -17,6 +18,11 @@ public record TestBackend(String name, Supplier<Kernels> open) {
     /** Whether tests run on something else than the CPU. */
     public static boolean onDevice() {
         return !Backends.defaultDevice().equals("cpu");
+    }
+
+    /** Whether that is no GPU but what stands in for its driver and interprets the kernels, many thousand times slower: where a driver is named. */
+    public static boolean isSimulated() {
+        return onDevice() && CudaLibrary.FILE.read().isPresent();
     }
 
     /** The reference kernels and the native ones of every tier of this CPU; or the device that is set. */
