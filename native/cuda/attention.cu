@@ -99,14 +99,14 @@ template <int D, int M> struct Forward {
         most = fmaxf(most, __shfl_xor_sync(0xFFFFFFFFu, most, 1));
         most = fmaxf(most, __shfl_xor_sync(0xFFFFFFFFu, most, 2));
         float shift = -most * scale;
-        float shrink = exp2_fast(fmaf(max, scale, shift));
+        float shrink = fast_exp2(fmaf(max, scale, shift));
         max = most;
         float total = 0;
 #pragma unroll
         for (int n = 0; n < KEYS / 8; n++)
 #pragma unroll
           for (int i = 0; i < 2; i++) {
-            float p = exp2_fast(fmaf(s[m][n][2 * half + i], scale, shift));
+            float p = fast_exp2(fmaf(s[m][n][2 * half + i], scale, shift));
             s[m][n][2 * half + i] = p;
             total += p;
           }

@@ -247,7 +247,7 @@ __device__ __forceinline__ void backward_kv(const bf16 *__restrict__ q, const bf
         for (int m = 0; m < M; m++)
 #pragma unroll
           for (int i = 0; i < 4; i++) {
-            float p = exp2_fast(fmaf(x[m][n][i], scale2, -(i & 1 ? of.z : of.x)));
+            float p = fast_exp2(fmaf(x[m][n][i], scale2, -(i & 1 ? of.z : of.x)));
             if (masked && parked.key + warp * 16 * M + m * 16 + (i >> 1) * 8 + g > (i & 1 ? limit.y : limit.x)) p = 0;
             x[m][n][i] = p;
             y[m][n][i] = p * (y[m][n][i] - (i & 1 ? of.w : of.y));
@@ -341,7 +341,7 @@ __device__ __forceinline__ void backward_q(const bf16 *__restrict__ q, const bf1
         for (int n = 0; n < 2; n++)
 #pragma unroll
           for (int i = 0; i < 4; i++) {
-            float p = exp2_fast(fmaf(x[m][n][i], scale2, -log[m][i >> 1]));
+            float p = fast_exp2(fmaf(x[m][n][i], scale2, -log[m][i >> 1]));
             if (masked && key + 8 * n + 2 * t + (i & 1) > limit[m][i >> 1]) p = 0;
             y[m][n][i] = p * (y[m][n][i] - product[m][i >> 1]);
           }
