@@ -112,7 +112,7 @@ template <int D>
 __device__ __forceinline__ void few(const bf16 *__restrict__ q, const bf16 *__restrict__ k, const bf16 *__restrict__ v, const int *__restrict__ table, int count, int queryRows, int keyRows,
                                     int kvHeads, int group, float scale, int splits, float *__restrict__ partial, float2 *__restrict__ statistics, bf16 *__restrict__ out,
                                     float *__restrict__ lse, Report *report) {
-  extern __shared__ __align__(1024) unsigned char shared[];
+  extern __shared__ __align__(256) unsigned char shared[];
   using F = Few<D>;
   using T = Tile<D>;
   int kvHead = blockIdx.x % kvHeads;
