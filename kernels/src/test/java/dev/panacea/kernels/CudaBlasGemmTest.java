@@ -4,12 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.panacea.bindings.CublasLtLibrary;
-import dev.panacea.bindings.CudaLibrary;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
@@ -21,12 +19,7 @@ class CudaBlasGemmTest {
 
     @BeforeEach
     void driver() {
-        try {
-            CudaLibrary.load();
-        } catch (RuntimeException e) {
-            System.out.println("products by cuBLASLt not tested: " + e.getMessage());
-            Assumptions.abort(e.getMessage());
-        }
+        CudaUnderTest.openOrSkip(() -> CudaKernels.open(0, false)).close();
     }
 
     @AfterEach

@@ -2,7 +2,6 @@ package dev.panacea.kernels;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.panacea.bindings.CudaLibrary;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -11,7 +10,6 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
@@ -32,13 +30,7 @@ class CudaFewRowsTest {
 
     @BeforeAll
     static void open() {
-        try {
-            kernels = CudaKernels.open(0, false);
-        } catch (UnsupportedBackendException e) {
-            String reason = "products of few rows on CUDA not tested: " + e.getMessage();
-            System.out.println(reason + " (the path of a driver: " + CudaLibrary.FILE + ")");
-            Assumptions.abort(reason);
-        }
+        kernels = CudaUnderTest.openOrSkip(() -> CudaKernels.open(0, false));
     }
 
     @AfterAll

@@ -2,7 +2,6 @@ package dev.panacea.kernels;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import dev.panacea.bindings.CudaLibrary;
 import dev.panacea.kernels.CudaGemm.LowRank;
 import dev.panacea.kernels.CudaGemm.Mode;
 import dev.panacea.kernels.CudaGemm.Plan;
@@ -13,7 +12,6 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
@@ -38,14 +36,8 @@ class CudaGemmTest {
 
     @BeforeAll
     static void open() {
-        try {
-            kernels = CudaKernels.open(0, false);
-            gemm = new CudaGemm(kernels.context());
-        } catch (UnsupportedBackendException e) {
-            String reason = "CUDA products not tested: " + e.getMessage();
-            System.out.println(reason + " (the path of a driver: " + CudaLibrary.FILE + ")");
-            Assumptions.abort(reason);
-        }
+        kernels = CudaUnderTest.openOrSkip(() -> CudaKernels.open(0, false));
+        gemm = new CudaGemm(kernels.context());
     }
 
     @AfterAll

@@ -3,7 +3,6 @@ package dev.panacea.kernels;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import dev.panacea.bindings.CudaLibrary;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -14,7 +13,6 @@ import java.util.SplittableRandom;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
@@ -33,15 +31,9 @@ class CudaWeightsTest {
 
     @BeforeAll
     static void open() {
-        try {
-            kernels = CudaKernels.open(0, false);
-            weights = new CudaWeights(kernels.context());
-            gemv = new CudaBlockGemv(kernels.context());
-        } catch (UnsupportedBackendException e) {
-            String reason = "CUDA weights not tested: " + e.getMessage();
-            System.out.println(reason + " (the path of a driver: " + CudaLibrary.FILE + ")");
-            Assumptions.abort(reason);
-        }
+        kernels = CudaUnderTest.openOrSkip(() -> CudaKernels.open(0, false));
+        weights = new CudaWeights(kernels.context());
+        gemv = new CudaBlockGemv(kernels.context());
     }
 
     @AfterAll
