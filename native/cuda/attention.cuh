@@ -8,6 +8,7 @@
 // Shared memory. A tile is rows of D bf16; the 16-byte chunk c of row r stands at chunk c ^ (r & 7), so that the 8 rows that a matrix of
 // ldmatrix takes lie in different banks, as do the rows of copies into and out of it. Addresses are those of ldmatrix: 32 bits.
 #pragma once
+#include "fast.cuh"
 #include "mma.cuh"
 
 namespace attention {
@@ -15,17 +16,6 @@ namespace attention {
 constexpr int THREADS = 128;  // of every kernel with tiles: 4 warps
 constexpr int WARPS = THREADS / 32;
 constexpr float LOG2_E = 1.4426950408889634f;
-
-template <bool B> struct Flag {
-  static constexpr bool value = B;
-};
-
-// 2^x; 0 for -infinity.
-__device__ __forceinline__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 // Keeps the compiler from computing all that follows from an address before a loop and holding it in registers.
 __device__ __forceinline__ uint32_t anew(uint32_t address) {

@@ -10,7 +10,7 @@
 //               in all instead of the 5 of a single pass with atomic additions or copies of dQ, and no memory beyond the statistics.
 // In kv and q a warp owns 16 M rows, whose fragments of both tensors stay in registers; the tiles of the other side pass through shared memory, the next
 // one copied while one is multiplied; 16 rows of them at a time are multiplied with everything the warp owns.
-// FLOPs. 14 D per visible pair (8 in kv, 6 in q); the diagonal is cut to 16 M x 16, so 512 tokens take 1.06 times that at M = 2 and 1.03 at M = 1.
+// FLOPs. 14 D per visible pair (8 in kv, 6 in q); the diagonal is cut to 16 M x 16, so 512 tokens take 1.05 times that at M = 2 and 1.03 at M = 1.
 // Bytes: kv and q read their own rows once and the other side once per block.
 // Numerics. Products and sums in f32; P and dS are rounded to bf16 for the second products; scale multiplies the sums. Keys that no query sees get zeros.
 // budget: pan_attention_statistics_bf16_64 registers 40 shared 9216
@@ -68,8 +68,8 @@ __device__ __forceinline__ void statistics(const bf16 *__restrict__ out, const b
 
 // ---- both passes -----------------------------------------------------------------------------------------------------
 
-constexpr int STREAM = 64;          // rows of a tile that passes
-constexpr int RING = 2 * STREAM;    // two tiles of one tensor, then two of the other
+constexpr int STREAM = 64;        // rows of a tile that passes
+constexpr int RING = 2 * STREAM;  // two tiles of one tensor, then two of the other
 
 // What a warp owns: 16 M rows of two tensors, and its sums.
 template <int D, int M, bool BOTH> struct Owner {
@@ -152,7 +152,7 @@ template <int D, int M>
 __device__ __forceinline__ void backward_kv(const bf16 *__restrict__ q, const bf16 *__restrict__ k, const bf16 *__restrict__ v, const bf16 *__restrict__ dout,
                                             const float2 *__restrict__ statistics, int stride, const int *__restrict__ table, int count, int queryRows, int keyRows, int kvHeads, int group,
                                             float scale, bf16 *__restrict__ dk, bf16 *__restrict__ dv, Report *report) {
-  extern __shared__ __align__(1024) unsigned char shared[];
+  extern __shared__ __align__(256) unsigned char shared[];
   using T = Tile<D>;
   constexpr int OWN = 64 * M;
   static_assert(OWN <= RING, "the own rows have to fit where the tiles will be");
@@ -165,6 +165,7 @@ __device__ __forceinline__ void backward_kv(const bf16 *__restrict__ q, const bf
     const float2 *statistics;
     long long keyAt;  // where the head's first own key lies
     int rows, first, ahead, there, key;  // packed rows; the first that sees a key of the block; keys before the first query's; own keys; the first of them
+    float scale;  // times log2(e)
     int seen[WARPS], full[WARPS];  // the packed rows from which on some, and all, of a warp's keys are seen
   };
   Rows &passing = *reinterpret_cast<Rows *>(shared + 2 * RING * T::ROW);
@@ -190,6 +191,7 @@ __device__ __forceinline__ void backward_kv(const bf16 *__restrict__ q, const bf
     parked.ahead = ahead;
     parked.there = part.keys - firstKey;
     parked.key = firstKey;
+    parked.scale = scale * LOG2_E;
   }
   if ((threadIdx.x & 31) == 0) {
     parked.seen[warp] = warpKey < part.keys ? max(warpKey - ahead, 0) * group : rows;
@@ -220,40 +222,44 @@ __device__ __forceinline__ void backward_kv(const bf16 *__restrict__ q, const bf
     }
     cp_async_commit();
   };
-  float scale2 = scale * LOG2_E;
   if (parked.first < parked.rows) load(0);
+  for (int n = 0; parked.first + n < parked.rows;) {
+    cp_async_wait<0>();
+    __syncthreads();  // this tile is there, and nobody reads the other any more
+    if (parked.first + n + STREAM < parked.rows) load(n + STREAM);
 #pragma unroll 1
-  for (int n = 0;; n += 16) {
-    int row = parked.first + n;
-    if (row >= parked.rows) break;
-    if (n % STREAM == 0) {
-      cp_async_wait<0>();
-      __syncthreads();  // this tile is there, and nobody reads the other any more
-      if (row + STREAM < parked.rows) load(n + STREAM);
-    }
-    int warp = threadIdx.x / 32;
-    if (row + 16 <= parked.seen[warp]) continue;
-    bool masked = row < parked.full[warp] || row + 16 > parked.rows;
-    uint32_t a = base + n % RING * T::ROW;
-    own.pass(a, [&](float(&x)[M][2][4], float(&y)[M][2][4]) {
-      int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
-      int column = n % RING + 2 * t;
+    do {
+      int row = parked.first + n, warp = threadIdx.x / 32;
+      if (row + 16 > parked.seen[warp]) {
+        bool masked = row < parked.full[warp] || row + 16 > parked.rows;
+        uint32_t a = base + n % RING * T::ROW;
+        own.pass(a, [&](float(&x)[M][2][4], float(&y)[M][2][4]) {
+          int lane = lane_id(), g = lane >> 2, t = lane & 3;
+          int column = n % RING + 2 * t;
+          float scale2 = parked.scale;
 #pragma unroll
-      for (int n = 0; n < 2; n++) {
-        float4 of = *reinterpret_cast<const float4 *>(&passing.statistics[column + 8 * n]);
-        int2 limit = make_int2(0, 0);
-        if (masked) limit = *reinterpret_cast<const int2 *>(&passing.limit[column + 8 * n]);
+          for (int n = 0; n < 2; n++) {
+            float4 of = *reinterpret_cast<const float4 *>(&passing.statistics[column + 8 * n]);
+            int2 limit = make_int2(0, 0);
+            if (masked) {
+              limit = *reinterpret_cast<const int2 *>(&passing.limit[column + 8 * n]);
+              int key = parked.key + threadIdx.x / 32 * 16 * M + g;
+              limit = make_int2(limit.x - key, limit.y - key);
+            }
 #pragma unroll
-        for (int m = 0; m < M; m++)
+            for (int m = 0; m < M; m++)
 #pragma unroll
-          for (int i = 0; i < 4; i++) {
-            float p = exp2_fast(fmaf(x[m][n][i], scale2, -(i & 1 ? of.z : of.x)));
-            if (masked && parked.key + warp * 16 * M + m * 16 + (i >> 1) * 8 + g > (i & 1 ? limit.y : limit.x)) p = 0;
-            x[m][n][i] = p;
-            y[m][n][i] = p * (y[m][n][i] - (i & 1 ? of.w : of.y));
+              for (int i = 0; i < 4; i++) {
+                float p = fast_exp2(fmaf(x[m][n][i], scale2, -(i & 1 ? of.z : of.x)));
+                if (masked && m * 16 + (i >> 1) * 8 > (i & 1 ? limit.y : limit.x)) p = 0;
+                x[m][n][i] = p;
+                y[m][n][i] = p * (y[m][n][i] - (i & 1 ? of.w : of.y));
+              }
           }
+        });
       }
-    });
+      n += 16;
+    } while (n % STREAM != 0 && parked.first + n < parked.rows);
   }
 
   __syncthreads();
@@ -273,7 +279,7 @@ template <int D, int M>
 __device__ __forceinline__ void backward_q(const bf16 *__restrict__ q, const bf16 *__restrict__ k, const bf16 *__restrict__ v, const bf16 *__restrict__ dout,
                                            const float2 *__restrict__ statistics, int stride, const int *__restrict__ table, int count, int queryRows, int keyRows, int kvHeads, int group,
                                            float scale, bf16 *__restrict__ dq, Report *report) {
-  extern __shared__ __align__(1024) unsigned char shared[];
+  extern __shared__ __align__(256) unsigned char shared[];
   using T = Tile<D>;
   constexpr int OWN = 64 * M;
   static_assert(OWN <= RING, "the own rows have to fit where the tiles will be");
@@ -324,28 +330,30 @@ __device__ __forceinline__ void backward_q(const bf16 *__restrict__ q, const bf1
   };
   float scale2 = scale * LOG2_E;
   load(0);
+  for (int key = 0; key < blockKeys;) {
+    cp_async_wait<0>();
+    __syncthreads();  // this tile is there, and nobody reads the other any more
+    if (key + STREAM < blockKeys) load(key + STREAM);
 #pragma unroll 1
-  for (int key = 0; key < blockKeys; key += 16) {
-    if (key % STREAM == 0) {
-      cp_async_wait<0>();
-      __syncthreads();  // this tile is there, and nobody reads the other any more
-      if (key + STREAM < blockKeys) load(key + STREAM);
-    }
-    if (key >= warpKeys) continue;
-    bool masked = key + 16 > commonKeys;
-    uint32_t a = base + key % RING * T::ROW;
-    own.pass(a, [&](float(&x)[M][2][4], float(&y)[M][2][4]) {
+    do {
+      if (key < warpKeys) {
+        bool masked = key + 16 > commonKeys;
+        uint32_t a = base + key % RING * T::ROW;
+        own.pass(a, [&](float(&x)[M][2][4], float(&y)[M][2][4]) {
 #pragma unroll
-      for (int m = 0; m < M; m++)
+          for (int m = 0; m < M; m++)
 #pragma unroll
-        for (int n = 0; n < 2; n++)
+            for (int n = 0; n < 2; n++)
 #pragma unroll
-          for (int i = 0; i < 4; i++) {
-            float p = exp2_fast(fmaf(x[m][n][i], scale2, -log[m][i >> 1]));
-            if (masked && key + 8 * n + 2 * t + (i & 1) > limit[m][i >> 1]) p = 0;
-            y[m][n][i] = p * (y[m][n][i] - product[m][i >> 1]);
-          }
-    });
+              for (int i = 0; i < 4; i++) {
+                float p = fast_exp2(fmaf(x[m][n][i], scale2, -log[m][i >> 1]));
+                if (masked && key + 8 * n + 2 * t + (i & 1) > limit[m][i >> 1]) p = 0;
+                y[m][n][i] = p * (y[m][n][i] - product[m][i >> 1]);
+              }
+        });
+      }
+      key += 16;
+    } while (key % STREAM != 0 && key < blockKeys);
   }
 
   __syncthreads();

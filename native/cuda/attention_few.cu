@@ -28,7 +28,7 @@ __device__ __forceinline__ int keys_of_block(const Part &part, int p, int group)
 }
 
 // What brings sums relative to the maximum x to the maximum `most`; 0 where x is of no keys.
-__device__ __forceinline__ float weight(float x, float most, float scale) { return x == -INFINITY ? 0.0f : exp2_fast((x - most) * scale); }
+__device__ __forceinline__ float weight(float x, float most, float scale) { return x == -INFINITY ? 0.0f : fast_exp2((x - most) * scale); }
 
 template <int D> struct Few {
   using T = Tile<D>;
@@ -79,7 +79,7 @@ template <int D> struct Few {
       most = fmaxf(most, __shfl_xor_sync(0xFFFFFFFFu, most, 1));
       most = fmaxf(most, __shfl_xor_sync(0xFFFFFFFFu, most, 2));
       float shift = most == -INFINITY ? 0.0f : -most * scale;  // a row may see none of the keys so far
-      float shrink = exp2_fast(fmaf(max[half], scale, shift));
+      float shrink = fast_exp2(fmaf(max[half], scale, shift));
       max[half] = most;
       float total = 0;
 #pragma unroll
@@ -87,7 +87,7 @@ template <int D> struct Few {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
           float &x = s[n][2 * half + i];
-          x = exp2_fast(fmaf(x, scale, shift));
+          x = fast_exp2(fmaf(x, scale, shift));
           total += x;
         }
       sum[half] = fmaf(sum[half], shrink, total);
@@ -112,7 +112,7 @@ template <int D>
 __device__ __forceinline__ void few(const bf16 *__restrict__ q, const bf16 *__restrict__ k, const bf16 *__restrict__ v, const int *__restrict__ table, int count, int queryRows, int keyRows,
                                     int kvHeads, int group, float scale, int splits, float *__restrict__ partial, float2 *__restrict__ statistics, bf16 *__restrict__ out,
                                     float *__restrict__ lse, Report *report) {
-  extern __shared__ __align__(1024) unsigned char shared[];
+  extern __shared__ __align__(256) unsigned char shared[];
   using F = Few<D>;
   using T = Tile<D>;
   int kvHead = blockIdx.x % kvHeads;

@@ -10,6 +10,7 @@
 // copied by the byte. The table of a nested absmax is loaded once per block, into shared memory.
 //
 // Bytes: those of the rows' codes and scales, 4 per row of index, and y. Numerics: weight.cuh; bit for bit the values of dequantize.
+// (Shared memory in whole KB: so ptxas rounds it where other kernels of the module have theirs aligned to 1 KB.)
 //
 // budget: pan_gather_f32_f32 registers 32 shared 0
 // budget: pan_gather_f32_bf16 registers 32 shared 0
@@ -19,22 +20,22 @@
 // budget: pan_gather_bf16_bf16 registers 32 shared 0
 // budget: pan_gather_q4_f32 registers 32 shared 1024
 // budget: pan_gather_q4_bf16 registers 32 shared 1024
-// budget: pan_gather_q4_0_f32 registers 40 shared 4736
-// budget: pan_gather_q4_0_bf16 registers 40 shared 4736
-// budget: pan_gather_q4_1_f32 registers 40 shared 5248
-// budget: pan_gather_q4_1_bf16 registers 40 shared 5248
-// budget: pan_gather_q5_0_f32 registers 40 shared 5760
-// budget: pan_gather_q5_0_bf16 registers 40 shared 5760
-// budget: pan_gather_q5_1_f32 registers 40 shared 6272
-// budget: pan_gather_q5_1_bf16 registers 40 shared 6272
-// budget: pan_gather_q8_0_f32 registers 40 shared 8832
-// budget: pan_gather_q8_0_bf16 registers 40 shared 8832
-// budget: pan_gather_q4_k_f32 registers 40 shared 4736
-// budget: pan_gather_q4_k_bf16 registers 40 shared 4736
-// budget: pan_gather_q5_k_f32 registers 40 shared 5760
-// budget: pan_gather_q5_k_bf16 registers 40 shared 5760
-// budget: pan_gather_q6_k_f32 registers 40 shared 13568
-// budget: pan_gather_q6_k_bf16 registers 40 shared 13568
+// budget: pan_gather_q4_0_f32 registers 40 shared 5120
+// budget: pan_gather_q4_0_bf16 registers 40 shared 5120
+// budget: pan_gather_q4_1_f32 registers 40 shared 6144
+// budget: pan_gather_q4_1_bf16 registers 40 shared 6144
+// budget: pan_gather_q5_0_f32 registers 40 shared 6144
+// budget: pan_gather_q5_0_bf16 registers 40 shared 6144
+// budget: pan_gather_q5_1_f32 registers 40 shared 7168
+// budget: pan_gather_q5_1_bf16 registers 40 shared 7168
+// budget: pan_gather_q8_0_f32 registers 40 shared 9216
+// budget: pan_gather_q8_0_bf16 registers 40 shared 9216
+// budget: pan_gather_q4_k_f32 registers 40 shared 5120
+// budget: pan_gather_q4_k_bf16 registers 40 shared 5120
+// budget: pan_gather_q5_k_f32 registers 40 shared 6144
+// budget: pan_gather_q5_k_bf16 registers 40 shared 6144
+// budget: pan_gather_q6_k_f32 registers 40 shared 14336
+// budget: pan_gather_q6_k_bf16 registers 40 shared 14336
 #include "weight.cuh"
 
 namespace gathering {

@@ -33,6 +33,9 @@
 // budget: pan_gemm_f32_nt_64_scalar registers 80 shared 16384
 // budget: pan_gemm_f32_nn_64_scalar registers 80 shared 16384
 // budget: pan_gemm_f32_tn_64_scalar registers 80 shared 16384
+// budget: pan_gemm_f32_nt_16_rows_scalar registers 80 shared 18432
+// budget: pan_gemm_f32_nn_16_rows_scalar registers 80 shared 18432
+// budget: pan_gemm_f32_tn_16_rows_scalar registers 80 shared 18432
 // budget: pan_gemm_f32_join registers 40 shared 0
 #include "common.cuh"
 #include "mma.cuh"
@@ -341,6 +344,9 @@ GEMM_F32(pan_gemm_f32_tn_16_rows, 3, 1, 8, false, false, true)
 GEMM_F32(pan_gemm_f32_nt_64_scalar, 3, 4, 4, true, true, false)
 GEMM_F32(pan_gemm_f32_nn_64_scalar, 3, 4, 4, true, false, false)
 GEMM_F32(pan_gemm_f32_tn_64_scalar, 3, 4, 4, false, false, false)
+GEMM_F32(pan_gemm_f32_nt_16_rows_scalar, 3, 1, 8, true, true, false)
+GEMM_F32(pan_gemm_f32_nn_16_rows_scalar, 3, 1, 8, true, false, false)
+GEMM_F32(pan_gemm_f32_tn_16_rows_scalar, 3, 1, 8, false, false, false)
 #undef GEMM_F32
 
 extern "C" __global__ void __launch_bounds__(gemm_f32::THREADS)

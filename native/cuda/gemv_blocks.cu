@@ -198,19 +198,21 @@ __device__ __forceinline__ void run(const uint8_t *data, long long N, long long 
   long long row_bytes = K / ELEMENTS * BYTES, end = N * row_bytes;
   uint32_t shared_tiles = shared_address(tiles);
 
-  // 16 threads per row of the tile.
+  // A warp per two rows of the tile.
   auto load_tile = [&](int step) {
     int chunk = step / own;
-    long long row = (blockIdx.x + static_cast<long long>(step - chunk * own) * gridDim.x) * TILE + threadIdx.x / 16;
-    row = row < N ? row : N - 1;
-    long long from = row * row_bytes + chunk * chunk_bytes(F, CHUNK<F, X>);
-    long long row_end = (row + 1) * row_bytes, to = from + chunk_bytes(F, CHUNK<F, X>);
-    to = to < row_end ? to : row_end;
-    from = from / 16 * 16;
-    uint32_t at = shared_tiles + (step % 2 * TILE + threadIdx.x / 16) * STRIDE;
-    for (int i = threadIdx.x % 16 * 16; from + i < to; i += 16 * 16) {
-      long long rest = end - from - i;
-      cp_async(at + i, data + from + i, rest < 16 ? static_cast<int>(rest) : 16);
+    long long first = (blockIdx.x + static_cast<long long>(step - chunk * own) * gridDim.x) * TILE;
+    for (int i = warp; i < TILE; i += WARPS) {
+      long long row = first + i < N ? first + i : N - 1;
+      long long from = row * row_bytes + chunk * chunk_bytes(F, CHUNK<F, X>);
+      long long row_end = (row + 1) * row_bytes, to = from + chunk_bytes(F, CHUNK<F, X>);
+      to = to < row_end ? to : row_end;
+      from = from / 16 * 16;
+      uint32_t at = shared_tiles + (step % 2 * TILE + i) * STRIDE;
+      for (int p = lane * 16; from + p < to; p += 32 * 16) {
+        long long rest = end - from - p;
+        cp_async(at + p, data + from + p, rest < 16 ? static_cast<int>(rest) : 16);
+      }
     }
   };
 
@@ -288,17 +290,17 @@ __device__ __forceinline__ void run(const uint8_t *data, long long N, long long 
     part[8 * TOKENS / 2] = {acc[2], acc[3]};
     __syncthreads();
 
-    // The sums of the warps; token by token, so that rows are neighbours in y.
+    // The sums of the warps.
     if (threadIdx.x < TILE * TOKENS) {
-      int row = threadIdx.x % TILE, token = threadIdx.x / TILE;
-      float sum = chunk == 0 ? 0.0f : sums[(tile * TILE + row) * TOKENS + token];
+      float *to = sums + tile * TILE * TOKENS + threadIdx.x;
+      float sum = chunk == 0 ? 0.0f : *to;
 #pragma unroll
-      for (int w = 0; w < WARPS; w++) sum += parts[(w * TILE + row) * TOKENS + token];
-      sums[(tile * TILE + row) * TOKENS + token] = sum;
+      for (int w = 0; w < WARPS; w++) sum += parts[w * TILE * TOKENS + threadIdx.x];
+      *to = sum;
     }
     if (chunk == chunks - 1) {
+      __syncthreads();
       if (low.s != nullptr) {
-        __syncthreads();
         // A warp per two rows, its lanes along the rank.
 #pragma unroll 1
         for (int row = warp; row < TILE; row += WARPS) {
@@ -320,6 +322,7 @@ __device__ __forceinline__ void run(const uint8_t *data, long long N, long long 
         }
         __syncthreads();
       }
+      // Row by row, so that a warp's results are neighbours in y.
       int row = threadIdx.x % TILE, token = threadIdx.x / TILE;
       if (token < m && first + row < N) {
         long long to = token * N + weight::matrix_row(first + row, pair);

@@ -9,11 +9,12 @@
 // Mapping. A block of 256 threads takes 4096 elements, the largest B: 16 bytes at a time per lane, held in registers from the search for the largest to the coding, so
 // that x is read once. The largest of up to 32 lanes' elements is found by shuffles; the largest of longer blocks through shared memory, from one value per warp
 // and step. Bytes: 2 n or 4 n read, n/2 + 4 n/B written. About 30 operations per element for the 15 comparisons; it runs once per weight.
+// (Shared memory in whole KB: so ptxas rounds it where other kernels of the module have theirs aligned to 1 KB.)
 //
-// budget: pan_quantize4_nf4_f32 registers 48 shared 128
-// budget: pan_quantize4_nf4_bf16 registers 40 shared 64
-// budget: pan_quantize4_fp4_f32 registers 64 shared 128
-// budget: pan_quantize4_fp4_bf16 registers 48 shared 64
+// budget: pan_quantize4_nf4_f32 registers 48 shared 1024
+// budget: pan_quantize4_nf4_bf16 registers 40 shared 1024
+// budget: pan_quantize4_fp4_f32 registers 64 shared 1024
+// budget: pan_quantize4_fp4_bf16 registers 48 shared 1024
 #include "weight.cuh"
 
 namespace quantizing {

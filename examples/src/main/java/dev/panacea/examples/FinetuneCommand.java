@@ -141,7 +141,7 @@ public final class FinetuneCommand implements Callable<Integer> {
         private String optim;
 
         @Option(names = "--gradient-checkpointing", paramLabel = "auto|on|off", defaultValue = "auto",
-                description = "Compute activations again instead of keeping them: less memory, the same result, a third more time (default: ${DEFAULT-VALUE}: when needed).")
+                description = "Compute activations again instead of keeping them: less memory, the same result, the time of a second forward pass (default: ${DEFAULT-VALUE}: when needed).")
         private String gradientCheckpointing;
 
         @Option(names = "--seed", paramLabel = "N", defaultValue = "42", description = "Same seed, same machine: same result (default: ${DEFAULT-VALUE}).")

@@ -20,8 +20,6 @@ final class CudaGemmF32 {
         static final Tile SMALL = new Tile("_64", 64, 64);
         static final Tile COLS_16 = new Tile("_16", 128, 16);
         static final Tile ROWS_16 = new Tile("_16_rows", 16, 128);
-        /** Of any alignment. */
-        static final Tile SCALAR = new Tile("_64_scalar", 64, 64);
 
         long count(Product p) {
             return (long) Math.ceilDiv(p.m(), rows) * Math.ceilDiv(p.n(), cols);
@@ -73,7 +71,7 @@ final class CudaGemmF32 {
         boolean bf16 = p.c().type() == DType.BF16;
         boolean wide = p.n() % 4 == 0 && p.c().address() % (4 * p.c().type().bytes()) == 0;
         long scratch = parts == 1 ? 0 : cuda.scratch().at("gemm parts", 4 * parts * elements);
-        cuda.launch("pan_gemm_f32_" + p.mode() + tile.suffix()).grid(blocks, parts).threads(THREADS)
+        cuda.launch("pan_gemm_f32_" + p.mode() + tile.suffix() + (p.aligned() ? "" : "_scalar")).grid(blocks, parts).threads(THREADS)
                 .arg(p.a()).arg(p.b()).arg(p.m()).arg(p.n()).arg(p.k()).arg(part).arg(p.c()).arg(bf16).arg(wide).arg(p.accumulate()).arg(p.scaling()).pointer(scratch)
                 .pointer(lowRank.map(l -> l.s().address()).orElse(0L)).pointer(lowRank.map(l -> l.factor().address()).orElse(0L))
                 .arg(lowRank.map(CudaGemm.LowRank::factorRow).orElse(0L)).arg(lowRank.map(CudaGemm.LowRank::factorCol).orElse(0L))
@@ -83,12 +81,12 @@ final class CudaGemmF32 {
         }
     }
 
-    /** Narrow where the result is, large where that gives blocks enough. */
+    /** Narrow where the result is, large where that gives blocks enough. Unaligned operands: of few rows or small. */
     private static Tile tile(Product p) {
-        if (!p.aligned()) {
-            return Tile.SCALAR;
-        } else if (p.m() <= Tile.ROWS_16.rows()) {
+        if (p.m() <= Tile.ROWS_16.rows()) {
             return Tile.ROWS_16;
+        } else if (!p.aligned()) {
+            return Tile.SMALL;
         } else if (p.n() <= Tile.COLS_16.cols()) {
             return Tile.COLS_16;
         }

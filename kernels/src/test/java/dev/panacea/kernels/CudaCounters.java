@@ -134,6 +134,9 @@ final class CudaCounters {
         kernels.gatherRows(w, range(M), M, y);
         kernels.linear(w, x.slice(0, K), 1, y.slice(0, K), false);
         kernels.linear(new DenseWeight(values(bf16, K * K), K, K), x.slice(0, K), 1, y.slice(0, K), false);
+        BlockWeight blocks = new BlockWeight(GgmlType.Q6_K, bytes((int) GgmlType.Q6_K.byteSize(K) * K), K, K, 0);
+        kernels.dequantize(blocks, buffer(bf16, K * K));
+        kernels.linear(blocks, x.slice(0, K), 1, y.slice(0, K), false);
     }
 
     private DeviceBuffer levels(boolean signed) {

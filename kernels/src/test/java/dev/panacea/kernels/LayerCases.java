@@ -32,6 +32,9 @@ final class LayerCases {
             attention(cases, type, new Heads(8, 2, 64), new Sequences("decoding farther", 0, 1, 0, 2500));
             attention(cases, type, new Heads(8, 2, 128), new Sequences("decoding three tokens", 0, 3, 0, 300, 3, 2, 300, 129));
             attention(cases, type, new Heads(6, 2, 64), new Sequences("batch", 0, 96, 0, 96, 96, 96, 96, 96, 192, 96, 192, 96, 288, 96, 288, 96));
+            if (type == DType.BF16) {
+                tiledAttention(cases);
+            }
             for (int n : new int[] {0, 1, 17, 64, 127, 1000, 5003}) {
                 swiGlu(cases, type, n);
             }
@@ -124,6 +127,39 @@ final class LayerCases {
             new Sequences("long", 0, 130, 0, 130), new Sequences("decoding", 0, 1, 0, 131, 1, 1, 131, 65), new Sequences("decoding far", 0, 1, 0, 700), new Sequences("cached prompt", 0, 17, 0, 80),
             new Sequences("long cached prompt", 2, 70, 1, 330),
             new Sequences("packed, out of order, with an empty one and gaps", 70, 31, 64, 31, 0, 5, 3, 5, 40, 0, 20, 0, 6, 64, 97, 65));
+
+    /** Groups of every size, and sequences that end before, at and after the tiles of the kernels for heads of 64 and 128. */
+    private static void tiledAttention(List<KernelCase> cases) {
+        Sequences ends = new Sequences("ends of tiles", 129, 63, 129, 63, 0, 65, 0, 65, 65, 64, 65, 64, 192, 1, 192, 1, 193, 0, 193, 70, 193, 0, 193, 0, 193, 5, 263, 130);
+        for (int headDim : new int[] {64, 128}) {
+            for (int group : new int[] {1, 3, 4, 8}) {
+                attention(cases, DType.BF16, new Heads(group, 1, headDim), ends);
+            }
+            attention(cases, DType.BF16, new Heads(1, 1, headDim), new Sequences("ends of large tiles", 0, 127, 0, 127, 127, 128, 127, 128, 255, 129, 255, 129));
+            attention(cases, DType.BF16, new Heads(6, 2, headDim), new Sequences("few queries, many keys", 0, 9, 0, 1100, 9, 2, 1100, 257, 11, 1, 1357, 256));
+            attention(cases, DType.BF16, new Heads(2, 2, headDim), hundred());
+            attention(cases, DType.BF16, new Heads(4, 4, headDim), many());
+        }
+    }
+
+    /** A hundred sequences of 0 to 3 tokens. */
+    private static Sequences hundred() {
+        int[] table = new int[400];
+        for (int i = 0, row = 0; i < 100; row += i++ % 4) {
+            System.arraycopy(new int[] {row, i % 4, row, i % 4}, 0, table, 4 * i, 4);
+        }
+        return new Sequences("a hundred tiny ones", table);
+    }
+
+    /** Enough rows for the largest tiles on a large GPU. */
+    private static Sequences many() {
+        int[] table = new int[4 * 44];
+        for (int i = 0; i < 44; i++) {
+            int row = 32 * i;
+            System.arraycopy(new int[] {row, i == 43 ? 150 : 32, row, i == 43 ? 150 : 32}, 0, table, 4 * i, 4);
+        }
+        return new Sequences("many", table);
+    }
 
     private static void attention(List<KernelCase> cases, DType type, Heads h, Sequences s) {
         AttentionShape shape = new AttentionShape(h.heads(), h.kvHeads(), h.headDim(), (float) (1 / Math.sqrt(h.headDim())));
