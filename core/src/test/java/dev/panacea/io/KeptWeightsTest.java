@@ -56,7 +56,8 @@ class KeptWeightsTest {
     @TestFactory
     Stream<DynamicTest> givesWhatTheExpandedModelGives() {
         Map<String, Path> files = new LinkedHashMap<>();
-        for (GgmlType type : GgmlType.values()) {
+        // What every type decodes to is a matter of the kernels' own tests; interpreting all of them here takes minutes.
+        for (GgmlType type : TestBackend.isSimulated() ? new GgmlType[] {GgmlType.Q4_1} : GgmlType.values()) {
             files.put(type.name(), new BlockLlama(type.ordinal(), false).write(folder.resolve(type + ".gguf"), all(type)));
         }
         files.put("mixed", new BlockLlama(99, true).write(folder.resolve("mixed.gguf"), KeptWeightsTest::mixed));
@@ -185,8 +186,13 @@ class KeptWeightsTest {
                 Checkpoint checkpoint = Checkpoints.open(file);
                 try (LlamaModel model = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.KEEP, DType.F32)); LoraAdapter adapter = TinyModel.adapter(model)) {
                     adapter.attachTo(model);
-                    assertThat(model.logits(TEXT)).hasSize(TEXT.length * 270);
+                    float[] logits = model.logits(TEXT);
+                    assertThat(logits).hasSize(TEXT.length * 270);
                     checkpoint.close();
+                    if (!kernels.readsHostMemory()) {
+                        assertThat(model.logits(TEXT)).as("of blocks that were brought to the device").isEqualTo(logits);
+                        return;
+                    }
                     assertThatThrownBy(() -> model.logits(TEXT)).isInstanceOf(IllegalStateException.class);
                     assertThatThrownBy(() -> model.losses(List.of(TEXT), new int[] {1}, new int[] {2}, 1, true)).isInstanceOf(IllegalStateException.class);
                 }
