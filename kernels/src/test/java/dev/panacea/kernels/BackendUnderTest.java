@@ -22,6 +22,11 @@ record BackendUnderTest(String name, List<Kernels> variants) {
         return ALL;
     }
 
+    /** Those whose operands may lie in this process's memory, for tests that put them there. */
+    static List<BackendUnderTest> onHostMemory() {
+        return ALL.stream().filter(b -> b.variants().getFirst().readsHostMemory()).toList();
+    }
+
     private static List<BackendUnderTest> open() {
         if (System.getProperty("panacea.device", "cpu").startsWith("cuda")) {
             return List.of(new BackendUnderTest("cuda", List.of(CudaKernels.open(0, false))));

@@ -86,8 +86,15 @@ public final class Launch {
         return this;
     }
 
-    /** A pointer to the elements of a buffer. */
+    /**
+     * A pointer to the elements of a buffer.
+     *
+     * @throws IllegalArgumentException if they are in this process's memory, which the GPU cannot reach
+     */
     public Launch arg(DeviceBuffer buffer) {
+        if (buffer.hostSegment().isPresent()) {
+            throw new IllegalArgumentException(function.name + " is given a buffer in this process's memory (" + buffer + "), which the GPU cannot reach; upload it first");
+        }
         return pointer(buffer.address());
     }
 
