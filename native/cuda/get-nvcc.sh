@@ -15,4 +15,5 @@ if [ -z "$(find_nvcc)" ]; then
 fi
 nvcc=$(find_nvcc)
 [ -n "$nvcc" ] || { echo "get-nvcc.sh: the packages $packages brought no nvcc into $folder" >&2; exit 1; }
-dirname "$nvcc"
+# Absolute: Maven looks for it from other folders.
+cd "$(dirname "$nvcc")" && pwd
