@@ -20,11 +20,15 @@ import java.util.stream.Stream;
 /**
  * What NVIDIA's headers declare, read without a C compiler: enough for cuda.h and cublasLt.h.
  *
+ * @param folder where they were found
  * @param functions Java signature by the name of the symbol, such as {@code cuMemAlloc_v2}, which a macro makes of cuMemAlloc
  * @param constants values of enumerators and of macros that are a plain number
  */
 record CudaHeaders(Path folder, Map<String, MethodType> functions, Map<String, Long> constants) {
-    private static final List<String> FILES = List.of("cuda.h", "cublasLt.h", "cublas_api.h", "library_types.h");
+    /** The driver's, which comes with nvcc. */
+    static final List<String> DRIVER = List.of("cuda.h");
+    /** Those of cuBLASLt, in a package of their own. */
+    static final List<String> CUBLASLT = List.of("cublasLt.h", "cublas_api.h", "library_types.h");
     private static final Pattern RENAMED = Pattern.compile("(?m)^\\s*#define\\s+(cu\\w+)\\s+(?:__CUDA_API_PT[DS]S?Z?\\((\\w+)\\)|(cu\\w+))\\s*$");
     private static final Pattern FUNCTION = Pattern.compile("(\\w+\\s*\\**)\\s+(?:CUDAAPI|CUBLASWINAPI)\\s+(cu\\w+)\\s*\\(([^)]*)\\)\\s*;");
     private static final Pattern NUMBER = Pattern.compile("(?m)^#define\\s+(\\w+)\\s+(0[xX][0-9a-fA-F]+|\\d+)\\s*$");
@@ -33,8 +37,8 @@ record CudaHeaders(Path folder, Map<String, MethodType> functions, Map<String, L
     private static final Pattern POINTER_TYPE = Pattern.compile("typedef\\s+(?:const\\s+)?(?:struct\\s+)?\\w+\\s*\\*\\s*(\\w+)\\s*;");
     private static final Pattern ENUM_TYPE = Pattern.compile("typedef\\s+enum(?:\\s+(\\w+))?\\s*\\{[^}]*\\}\\s*(\\w+)\\s*;");
 
-    /** The headers of {@code CUDA_INCLUDE}, of nvcc, or of the usual place. */
-    static Optional<CudaHeaders> find() throws IOException {
+    /** These headers, of {@code CUDA_INCLUDE}, of nvcc, or of the usual place. */
+    static Optional<CudaHeaders> find(List<String> files) throws IOException {
         List<Path> folders = new ArrayList<>();
         Optional.ofNullable(System.getenv("CUDA_INCLUDE")).ifPresent(f -> folders.add(Path.of(f)));
         Stream<Path> compilers = Stream.concat(Stream.ofNullable(System.getenv("NVCC")).map(Path::of),
@@ -44,16 +48,16 @@ record CudaHeaders(Path folder, Map<String, MethodType> functions, Map<String, L
         }
         folders.add(Path.of("/usr/local/cuda/include"));
         for (Path folder : folders) {
-            if (FILES.stream().allMatch(f -> Files.isRegularFile(folder.resolve(f)))) {
-                return Optional.of(read(folder));
+            if (files.stream().allMatch(f -> Files.isRegularFile(folder.resolve(f)))) {
+                return Optional.of(read(folder, files));
             }
         }
         return Optional.empty();
     }
 
-    private static CudaHeaders read(Path folder) throws IOException {
+    private static CudaHeaders read(Path folder, List<String> files) throws IOException {
         StringBuilder all = new StringBuilder();
-        for (String file : FILES) {
+        for (String file : files) {
             String text = Files.readString(folder.resolve(file), StandardCharsets.ISO_8859_1).replaceAll("(?s)/\\*.*?\\*/", "").replaceAll("//[^\n]*", "");
             // From the last of these on cuda.h declares what the macros had renamed before, for the driver's own use.
             int end = text.lastIndexOf("#if defined(__CUDA_API_VERSION_INTERNAL)\n");
