@@ -4,11 +4,14 @@ import dev.panacea.autograd.LinearCrossEntropy;
 import dev.panacea.data.Batches;
 import dev.panacea.data.Targets;
 import dev.panacea.data.TokenizedExample;
+import dev.panacea.kernels.DType;
+import dev.panacea.kernels.DeviceMemory;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.Pass;
 import dev.panacea.optim.Optimizer;
 import dev.panacea.optim.TrainableParameters;
+import java.lang.foreign.MemorySegment;
 import java.util.List;
 
 /**
@@ -67,16 +70,23 @@ public final class OptimizerStep {
             throw new IllegalArgumentException("no example of this step has a target token");
         }
         parameters.clearGradients();
-        double sum = 0;
-        for (List<TokenizedExample> batch : examples.microBatches()) {
-            Targets t = Targets.of(batch);
-            if (t.ids().length == 0) {
-                continue;
+        float[] losses = new float[targets];
+        double norm;
+        try (DeviceMemory memory = model.kernels().allocate(4L * targets)) {
+            int at = 0;
+            for (List<TokenizedExample> batch : examples.microBatches()) {
+                Targets t = Targets.of(batch);
+                if (t.ids().length == 0) {
+                    continue;
+                }
+                model.losses(t.sequences(), t.rows(), t.ids(), 1f / targets, pass, memory.view(DType.F32, 4L * at, t.ids().length));
+                at += t.ids().length;
             }
-            sum += LinearCrossEntropy.sum(model.losses(t.sequences(), t.rows(), t.ids(), 1f / targets, pass));
+            // A device is waited for here, once all of its work has been asked for, and not after every micro-batch.
+            norm = parameters.gradientNorm();
+            model.kernels().download(memory.view(DType.F32, 0, targets), MemorySegment.ofArray(losses));
         }
-        double loss = sum / targets;
-        double norm = parameters.gradientNorm();
+        double loss = LinearCrossEntropy.sum(losses) / targets;
         if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
             throw new PanaceaException("the loss became " + loss + " with a gradient norm of " + norm + "; lower the learning rate, or look for odd rows in the data");
         }

@@ -15,6 +15,13 @@ import java.util.Optional;
  * return when the result may be used by the next call.
  */
 public interface Kernels extends AutoCloseable {
+    /** The most that {@link #topK} gives of a row. */
+    int MOST_OF_A_ROW = 1024;
+    /**
+     * How far from the exact value the sums of {@link #topK} may be, relative to it. In single precision what lies 25 below the largest adds less than
+     * 2e-6 to the sum of 131,072 exponentials, exponents of less have an error of 3e-6 by their roundings, and the additions one of 2e-6.
+     */
+    double SUM_ERROR = 1e-5;
 
     /** What is running, for logs and reports, such as {@code "cpu AVX-512-BF16, 2 threads"}. */
     String description();
@@ -155,6 +162,20 @@ public interface Kernels extends AutoCloseable {
 
     /** As {@link #crossEntropy}, and gradient[rows, vocab] = (softmax - onehot) * gradScale; gradient may be logits when it is F32. */
     void crossEntropyWithGrad(DeviceBuffer logits, DeviceBuffer targets, int rows, int vocab, float gradScale, DeviceBuffer losses, DeviceBuffer gradient);
+
+    /**
+     * ids[i] (I32) = the index of the largest of logits[i,:], F32 [rows, vocab]; of equal ones the lowest. What is not a number is less than every
+     * number, and both zeros are equal.
+     */
+    void argMax(DeviceBuffer logits, int rows, int vocab, DeviceBuffer ids);
+
+    /**
+     * The {@code k} largest logits of each row in the order of {@link #argMax}: ids I32 [rows, k], values F32 [rows, k]; and sums[i] (F32) =
+     * sum over the whole row of exp((logits[i,j] - values[i,0]) / temperature), to within {@link #SUM_ERROR} of it where these are finite.
+     *
+     * @param k at most {@link #MOST_OF_A_ROW}, and at most {@code vocab}
+     */
+    void topK(DeviceBuffer logits, int rows, int vocab, int k, double temperature, DeviceBuffer ids, DeviceBuffer values, DeviceBuffer sums);
 
     /** One AdamW update of n parameters p with gradient g and moments m, v, all F32. */
     void adamW(DeviceBuffer p, DeviceBuffer g, DeviceBuffer m, DeviceBuffer v, long n, AdamWStep step);
