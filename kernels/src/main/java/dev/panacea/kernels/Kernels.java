@@ -129,11 +129,12 @@ public interface Kernels extends AutoCloseable {
      * Causal attention over {@code count} independent sequences. {@code sequences} (I32 [count,4]) holds for each the first query row, the
      * number of query rows, the first key row and the number of key rows (at least as many); query j sees its keys 0 to keys - queries + j.
      * So one call serves right-padded and packed batches, prompts, and decoding with a cache. q, out [rows, heads, headDim]; k, v [rows,
-     * kvHeads, headDim]; lse F32 [rows, heads]: the natural logarithm of the softmax denominator. Rows of no sequence stay as they are.
+     * kvHeads, headDim]; lse F32 [rows, heads]: the natural logarithm of the softmax denominator. Rows of no sequence stay as they are. A query row belongs to
+     * one sequence; key rows may belong to several, as when a text has several continuations.
      */
     void attention(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer sequences, int count, AttentionShape shape, DeviceBuffer out, DeviceBuffer lse);
 
-    /** dq, dk, dv of {@link #attention} from dout, overwritten for the rows that belong to a sequence. */
+    /** dq, dk, dv of {@link #attention} from dout, overwritten for the rows that belong to a sequence; here a key row belongs to one as well. */
     void attentionBackward(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer out, DeviceBuffer lse, DeviceBuffer dout, DeviceBuffer sequences, int count,
             AttentionShape shape, DeviceBuffer dq, DeviceBuffer dk, DeviceBuffer dv);
 
