@@ -29,7 +29,7 @@
 // budget: pan_attention_generic_merge_bf16 registers 48 shared 0
 // budget: pan_attention_generic_dq_f32_64 registers 176 shared 60928
 // budget: pan_attention_generic_dkv_f32_64 registers 176 shared 69632
-// budget: pan_attention_generic_f32_128 registers 192 shared 76800
+// budget: pan_attention_generic_f32_128 registers 200 shared 76800
 // budget: pan_attention_generic_f32_128_few registers 80 shared 39168
 // budget: pan_attention_generic_dq_f32_128 registers 176 shared 72192
 // budget: pan_attention_generic_dkv_f32_128 registers 176 shared 76800

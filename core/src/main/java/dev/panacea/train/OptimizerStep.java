@@ -19,6 +19,9 @@ import java.util.List;
  * number, so that a batch of 8 and four accumulated batches of 2 are the same step.
  */
 public final class OptimizerStep {
+    /** Losses. */
+    private static final int LEAST_ROOM = 1 << 14;
+
     private final LlamaModel model;
     private final TrainableParameters parameters;
     private final Optimizer optimizer;
@@ -72,7 +75,8 @@ public final class OptimizerStep {
         parameters.clearGradients();
         float[] losses = new float[targets];
         double norm;
-        try (DeviceMemory memory = model.kernels().allocate(4L * targets)) {
+        // Of few different sizes, so that it is the same memory again at nearly every step.
+        try (DeviceMemory memory = model.kernels().allocate(4L * Math.max(LEAST_ROOM, 2 * Integer.highestOneBit(targets)))) {
             int at = 0;
             for (List<TokenizedExample> batch : examples.microBatches()) {
                 Targets t = Targets.of(batch);
