@@ -47,7 +47,7 @@ public final class LlamaModel implements AutoCloseable {
     private final StepArena arena;
     private final Map<StepShape, Long> stepBytes = new LinkedHashMap<>();
     private Optional<DecodeStep> decode = Optional.empty();
-    private Optional<DeviceMemory> chosen = Optional.empty();
+    private Optional<DeviceMemory> results = Optional.empty();
 
     private LlamaModel(Kernels kernels, LlamaConfig config, LoadOptions options, WeightLoader weights) {
         this.kernels = kernels;
@@ -185,10 +185,29 @@ public final class LlamaModel implements AutoCloseable {
     /**
      * As {@link #losses(List, int[], int[], float, Pass)}, without waiting for the device.
      *
-     * @param into F32 of the kernels' memory, at least as many as targets
+     * @param into a part of {@link #roomForLosses}, for as many as there are targets
      */
     public void losses(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass, DeviceBuffer into) {
         kernels.copy(lossesOnDevice(sequences, targetRows, targets, gradScale, pass), into, targets.length, false);
+    }
+
+    /**
+     * Memory of the device for the losses of some micro-batches, which stand there until it is asked for again, or tokens are predicted.
+     *
+     * @return F32 [targets]
+     */
+    public DeviceBuffer roomForLosses(int targets) {
+        return results(4L * targets).view(DType.F32, 0, targets);
+    }
+
+    /** Memory that outlives a step of the arena; what was in it is gone. */
+    private DeviceMemory results(long bytes) {
+        if (results.isEmpty() || results.get().byteSize() < bytes) {
+            results.ifPresent(DeviceMemory::close);
+            results = Optional.empty();
+            results = Optional.of(kernels.allocate(bytes));
+        }
+        return results.get();
     }
 
     private DeviceBuffer lossesOnDevice(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass) {
@@ -289,16 +308,7 @@ public final class LlamaModel implements AutoCloseable {
         rope.ensure(append.longest());
         DeviceBuffer logits = append.tokens() == active.length ? oneEach(cache, append) : several(cache, append);
         cache.appended(active, tokens);
-        return new Predictions(kernels, logits, config.vocabSize(), this::forChosen);
-    }
-
-    private DeviceMemory forChosen(long bytes) {
-        if (chosen.isEmpty() || chosen.get().byteSize() < bytes) {
-            chosen.ifPresent(DeviceMemory::close);
-            chosen = Optional.empty();
-            chosen = Optional.of(kernels.allocate(bytes));
-        }
-        return chosen.get();
+        return new Predictions(kernels, logits, config.vocabSize(), this::results);
     }
 
     private DeviceBuffer several(KvCache cache, KvCache.Append append) {
@@ -432,7 +442,7 @@ public final class LlamaModel implements AutoCloseable {
     @Override
     public void close() {
         forgetDecodeStep();
-        chosen.ifPresent(DeviceMemory::close);
+        results.ifPresent(DeviceMemory::close);
         arena.close();
         rope.close();
         weights.close();

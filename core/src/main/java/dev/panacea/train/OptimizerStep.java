@@ -4,8 +4,7 @@ import dev.panacea.autograd.LinearCrossEntropy;
 import dev.panacea.data.Batches;
 import dev.panacea.data.Targets;
 import dev.panacea.data.TokenizedExample;
-import dev.panacea.kernels.DType;
-import dev.panacea.kernels.DeviceMemory;
+import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.Pass;
@@ -19,9 +18,6 @@ import java.util.List;
  * number, so that a batch of 8 and four accumulated batches of 2 are the same step.
  */
 public final class OptimizerStep {
-    /** Losses. */
-    private static final int LEAST_ROOM = 1 << 14;
-
     private final LlamaModel model;
     private final TrainableParameters parameters;
     private final Optimizer optimizer;
@@ -73,23 +69,20 @@ public final class OptimizerStep {
             throw new IllegalArgumentException("no example of this step has a target token");
         }
         parameters.clearGradients();
-        float[] losses = new float[targets];
-        double norm;
-        // Of few different sizes, so that it is the same memory again at nearly every step.
-        try (DeviceMemory memory = model.kernels().allocate(4L * Math.max(LEAST_ROOM, 2 * Integer.highestOneBit(targets)))) {
-            int at = 0;
-            for (List<TokenizedExample> batch : examples.microBatches()) {
-                Targets t = Targets.of(batch);
-                if (t.ids().length == 0) {
-                    continue;
-                }
-                model.losses(t.sequences(), t.rows(), t.ids(), 1f / targets, pass, memory.view(DType.F32, 4L * at, t.ids().length));
-                at += t.ids().length;
+        DeviceBuffer onDevice = model.roomForLosses(targets);
+        int at = 0;
+        for (List<TokenizedExample> batch : examples.microBatches()) {
+            Targets t = Targets.of(batch);
+            if (t.ids().length == 0) {
+                continue;
             }
-            // A device is waited for here, once all of its work has been asked for, and not after every micro-batch.
-            norm = parameters.gradientNorm();
-            model.kernels().download(memory.view(DType.F32, 0, targets), MemorySegment.ofArray(losses));
+            model.losses(t.sequences(), t.rows(), t.ids(), 1f / targets, pass, onDevice.slice(at, t.ids().length));
+            at += t.ids().length;
         }
+        // A device is waited for here, once all of its work has been asked for, and not after every micro-batch.
+        double norm = parameters.gradientNorm();
+        float[] losses = new float[targets];
+        model.kernels().download(onDevice, MemorySegment.ofArray(losses));
         double loss = LinearCrossEntropy.sum(losses) / targets;
         if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
             throw new PanaceaException("the loss became " + loss + " with a gradient norm of " + norm + "; lower the learning rate, or look for odd rows in the data");
