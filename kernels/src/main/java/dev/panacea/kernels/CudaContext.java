@@ -111,7 +111,7 @@ final class CudaContext implements AutoCloseable {
     }
 
     /**
-     * cuBLASLt, where it is used: by default on GPUs whose tensor cores do far more with instructions that our kernels lack (compute capability 9.0 and later), and
+     * cuBLASLt, where it is opened: by default on GPUs whose tensor cores do far more with instructions that our kernels lack (compute capability 9.0 and later), and
      * where a setting names the library; never where the setting says {@code off}.
      */
     Optional<CudaBlas> blas() {

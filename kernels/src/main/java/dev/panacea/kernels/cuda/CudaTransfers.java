@@ -105,9 +105,7 @@ public final class CudaTransfers implements AutoCloseable {
     public void close() {
         if (!closed) {
             closed = true;
-            device.makeCurrent();
-            // Whatever the driver answers: after a fault it answers nothing else.
-            Cuda.cuStreamSynchronize(device.stream());
+            device.prepareToRelease(true);
             pieces.forEach(Cuda::cuMemFreeHost);
             done.forEach(Cuda::cuEventDestroy_v2);
         }
