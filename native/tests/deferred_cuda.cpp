@@ -218,7 +218,8 @@ API cuCtxSetCurrent(void* context) {
   INNER(cuCtxSetCurrent, (void*));
   if (context && context != primary) wrong("a context that does not exist is made current");
   current = context;
-  return inner(context);
+  int code = inner(context);
+  return code ? code : fault;  // "may also return error codes from previous, asynchronous launches"
 }
 
 // ---- memory ----
