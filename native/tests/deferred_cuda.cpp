@@ -1,9 +1,10 @@
 // A CUDA driver library for tests. It stands before another one, the file that DEFERRED_CUDA_DRIVER names, and does as late as the
 // documentation of cuda.h allows what a synchronous stand-in for a driver does at once: launches, copies and memsets are queued by stream, and
-// run when the caller waits for them. Host memory is read when a copy is run, as page-locked memory is; until then the destination of a
-// download holds 0xA5 (or, where an upload has yet to read from it, what it held). What the documentation forbids, and a synchronous stand-in lets pass, ends the process with a message or is refused:
+// run when the caller waits for them. Host memory is read when a copy is run, as page-locked memory is; until then the destination of a download
+// holds 0xA5 (or, where an upload has yet to read from it, what it held). What the documentation forbids or does not promise, and a synchronous
+// stand-in lets pass, is refused or ends the process with a message:
 //   - calls without a current context, or with one that has been released; calls before cuInit;
-//   - memory, modules or streams given back while work that may use them is queued (cuMemFree only "may" wait for it);
+//   - memory and modules given back while work that uses them is queued (cuMemFree only "may" wait for it);
 //   - while a stream is recorded, calls of the same thread that wait, allocate or load: they end the recording (CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).
 // At exit it appends how often the caller waited, and for how much, to the file that DEFERRED_CUDA_LOG names.
 // It exports what bindings/generate-cuda.sh binds. Build: c++ -std=c++17 -shared -fPIC -o libdeferred_cuda.so deferred_cuda.cpp -ldl

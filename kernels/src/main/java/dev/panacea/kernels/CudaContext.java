@@ -57,6 +57,9 @@ final class CudaContext implements AutoCloseable {
         try {
             CudaDevice device = CudaDevice.open(ordinal);
             opened.push(device::close);
+            if (device.architecture() >= 100) {
+                LOG.info("There is no machine code for compute capability {}: the driver compiles the kernels, which takes a while the first time", device.architecture() / 10.0);
+            }
             CudaModule module = load(device);
             opened.push(module::close);
             CudaAllocator allocator = new CudaAllocator(device, caching);
