@@ -166,14 +166,16 @@ bool onDevice(Pointer address, size_t bytes) {
 
 #define API extern "C" __attribute__((visibility("default"))) int
 #define INNER(name, parameters) static auto inner = (int (*) parameters)symbol(#name)
+#define ENTER(unsafeWhileRecording)                \
+  std::lock_guard<std::recursive_mutex> held(lock); \
+  if (int code = refuse(unsafeWhileRecording)) return code
 /** A call that is passed on as it is: one that needs no context, one that does, and one that must not be made while a stream is recorded. */
 #define PASS(name, parameters, arguments) API name parameters { INNER(name, parameters); return inner arguments; }
-#define GUARDED(name, parameters, arguments, unsafeWhileRecording)  \
-  API name parameters {                                             \
-    std::lock_guard<std::recursive_mutex> held(lock);               \
-    INNER(name, parameters);                                        \
-    if (int code = refuse(unsafeWhileRecording)) return code;       \
-    return inner arguments;                                         \
+#define GUARDED(name, parameters, arguments, unsafeWhileRecording) \
+  API name parameters {                                            \
+    ENTER(unsafeWhileRecording);                                   \
+    INNER(name, parameters);                                       \
+    return inner arguments;                                        \
   }
 
 PASS(cuGetErrorName, (int error, const char** text), (error, text))
@@ -226,52 +228,46 @@ API cuCtxSetCurrent(void* context) {
 // ---- memory ----
 
 API cuMemAlloc_v2(Pointer* address, size_t bytes) {
-  std::lock_guard<std::recursive_mutex> held(lock);
+  ENTER(true);
   INNER(cuMemAlloc_v2, (Pointer*, size_t));
-  if (int code = refuse(true)) return code;
   int code = inner(address, bytes);
   if (code == 0) allocations[*address] = bytes;
   return code;
 }
 
 API cuMemFree_v2(Pointer address) {
-  std::lock_guard<std::recursive_mutex> held(lock);
+  ENTER(true);
   INNER(cuMemFree_v2, (Pointer));
-  if (int code = refuse(true)) return code;
   if (!forget(allocations, address, "device memory is freed while work on it is queued")) return INVALID_VALUE;
   return inner(address);
 }
 
 API cuMemHostAlloc(void** p, size_t bytes, unsigned flags) {
-  std::lock_guard<std::recursive_mutex> held(lock);
+  ENTER(true);
   INNER(cuMemHostAlloc, (void**, size_t, unsigned));
-  if (int code = refuse(true)) return code;
   int code = inner(p, bytes, flags);
   if (code == 0) pageLocked[(Pointer)*p] = bytes;
   return code;
 }
 
 API cuMemFreeHost(void* p) {
-  std::lock_guard<std::recursive_mutex> held(lock);
+  ENTER(true);
   INNER(cuMemFreeHost, (void*));
-  if (int code = refuse(true)) return code;
   if (!forget(pageLocked, (Pointer)p, "page-locked memory is freed while copies of it are queued")) return INVALID_VALUE;
   return inner(p);
 }
 
 API cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t bytes, void* stream) {
-  std::lock_guard<std::recursive_mutex> held(lock);
+  ENTER(false);
   INNER(cuMemcpyHtoDAsync_v2, (Pointer, const void*, size_t, void*));
-  if (int code = refuse(false)) return code;
   if (!onDevice(to, bytes)) return INVALID_VALUE;
   uploads++;
   return ask(stream, {[=] { return inner(to, from, bytes, stream); }, {to, (Pointer)from}, {}});
 }
 
 API cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* stream) {
-  std::lock_guard<std::recursive_mutex> held(lock);
+  ENTER(false);
   INNER(cuMemcpyDtoHAsync_v2, (void*, Pointer, size_t, void*));
-  if (int code = refuse(false)) return code;
   if (!onDevice(from, bytes)) return INVALID_VALUE;
   downloads++;
   // An upload that is queued may still have to read from there.
@@ -280,9 +276,8 @@ API cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t bytes, void* stream) {
 }
 
 API cuMemsetD8Async(Pointer to, unsigned char value, size_t bytes, void* stream) {
-  std::lock_guard<std::recursive_mutex> held(lock);
+  ENTER(false);
   INNER(cuMemsetD8Async, (Pointer, unsigned char, size_t, void*));
-  if (int code = refuse(false)) return code;
   if (!onDevice(to, bytes)) return INVALID_VALUE;
   return ask(stream, {[=] { return inner(to, value, bytes, stream); }, {to}, {}});
 }
@@ -290,9 +285,8 @@ API cuMemsetD8Async(Pointer to, unsigned char value, size_t bytes, void* stream)
 // ---- modules and launches ----
 
 API cuModuleGetFunction(void** function, void* module, const char* name) {
-  std::lock_guard<std::recursive_mutex> held(lock);
+  ENTER(true);
   INNER(cuModuleGetFunction, (void**, void*, const char*));
-  if (int code = refuse(true)) return code;
   if (int code = inner(function, module, name)) return code;
   Function f{module, {}};
   size_t offset, size;
@@ -302,9 +296,8 @@ API cuModuleGetFunction(void** function, void* module, const char* name) {
 }
 
 API cuModuleUnload(void* module) {
-  std::lock_guard<std::recursive_mutex> held(lock);
+  ENTER(true);
   INNER(cuModuleUnload, (void*));
-  if (int code = refuse(true)) return code;
   if (anyQueued([=](const Work& work) {
         for (void* function : work.functions)
           if (functions[function].module == module) return true;
@@ -315,9 +308,8 @@ API cuModuleUnload(void* module) {
 }
 
 API cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by, unsigned bz, unsigned shared, void* stream, void** values, void** extra) {
-  std::lock_guard<std::recursive_mutex> held(lock);
+  ENTER(false);
   INNER(cuLaunchKernel, (void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**));
-  if (int code = refuse(false)) return code;
   int most;
   if (cuFuncGetAttribute(&most, MAX_DYNAMIC_SHARED, function) || shared > unsigned(most)) return INVALID_VALUE;
   auto found = functions.find(function);
@@ -340,9 +332,8 @@ API cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
 // ---- streams and events ----
 
 API cuStreamCreate(void** stream, unsigned flags) {
-  std::lock_guard<std::recursive_mutex> held(lock);
+  ENTER(false);
   INNER(cuStreamCreate, (void**, unsigned));
-  if (int code = refuse(false)) return code;
   int code = inner(stream, flags);
   if (code == 0) streams[*stream];
   return code;
@@ -359,16 +350,14 @@ API cuStreamDestroy_v2(void* stream) {
 }
 
 API cuStreamSynchronize(void* stream) {
-  std::lock_guard<std::recursive_mutex> held(lock);
-  if (int code = refuse(true)) return code;
+  ENTER(true);
   auto found = streams.find(stream);
   if (found == streams.end()) wrong("waiting for a stream that does not exist");
   return await(found->second, found->second.asked);
 }
 
 API cuEventCreate(void** event, unsigned) {
-  std::lock_guard<std::recursive_mutex> held(lock);
-  if (int code = refuse(false)) return code;
+  ENTER(false);
   *event = new Event;
   return SUCCESS;
 }
@@ -378,16 +367,15 @@ API cuEventDestroy_v2(void* event) {
   return SUCCESS;
 }
 
+// In a recording an event would be a part of it: that is not known here.
 API cuEventRecord(void* event, void* stream) {
-  std::lock_guard<std::recursive_mutex> held(lock);
-  if (int code = refuse(true)) return code;
+  ENTER(true);
   *(Event*)event = {stream, streams.at(stream).asked};
   return SUCCESS;
 }
 
 API cuEventSynchronize(void* event) {
-  std::lock_guard<std::recursive_mutex> held(lock);
-  if (int code = refuse(true)) return code;
+  ENTER(true);
   Event* e = (Event*)event;
   auto found = streams.find(e->stream);
   return found == streams.end() ? SUCCESS : await(found->second, e->upTo);
@@ -396,8 +384,7 @@ API cuEventSynchronize(void* event) {
 // ---- recorded work ----
 
 API cuStreamBeginCapture_v2(void* stream, int mode) {
-  std::lock_guard<std::recursive_mutex> held(lock);
-  if (int code = refuse(false)) return code;
+  ENTER(false);
   Stream& s = streams.at(stream);
   if (s.recorded) return ILLEGAL_STATE;
   if (mode != 1) wrong("only CU_STREAM_CAPTURE_MODE_THREAD_LOCAL is known here");
@@ -417,15 +404,13 @@ API cuStreamEndCapture(void* stream, void** graph) {
 }
 
 API cuGraphInstantiateWithFlags(void** executable, void* graph, unsigned long long) {
-  std::lock_guard<std::recursive_mutex> held(lock);
-  if (int code = refuse(true)) return code;
+  ENTER(true);
   *executable = new Executable{std::make_shared<Graph>(*(Graph*)graph)};
   return SUCCESS;
 }
 
 API cuGraphLaunch(void* executable, void* stream) {
-  std::lock_guard<std::recursive_mutex> held(lock);
-  if (int code = refuse(false)) return code;
+  ENTER(false);
   graphLaunches++;
   auto graph = ((Executable*)executable)->graph;
   Work all;
