@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the native library and puts it where the jar takes it from: build-native.sh SOURCE BUILD CLASSES. Run by Maven.
+# Builds the native library and puts it where the jar takes it from, and the libraries that tests use: build-native.sh SOURCE BUILD CLASSES. Run by Maven.
 set -eu
 source=$(cd "$1" && pwd)
 build=$2; mkdir -p "$build"
@@ -19,7 +19,7 @@ if [ -f "$build/CMakeCache.txt" ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=
     rm -rf "$build"
 fi
 cmake --log-level=NOTICE -S "$source" -B "$build" -DCMAKE_BUILD_TYPE=Release >"$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
-cmake --build "$build" --target panacea_cpu --parallel "$(getconf _NPROCESSORS_ONLN)"
+cmake --build "$build" --target panacea_cpu deferred_cuda cublaslt_stand_in --parallel "$(getconf _NPROCESSORS_ONLN)"
 
 # The names of dev.panacea.bindings.Platform.
 case "$(uname -s)" in

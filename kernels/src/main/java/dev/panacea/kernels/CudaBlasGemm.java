@@ -15,8 +15,8 @@ final class CudaBlasGemm {
     private static final Logger LOG = LoggerFactory.getLogger(CudaBlasGemm.class);
     /** Below this many rows our own kernels start sooner, and split k over the multiprocessors. */
     private static final int LEAST_ROWS = 128;
-    /** Elements of 16 bytes: what is not aligned to them goes to our kernels. */
-    private static final int ALIGNMENT = 8;
+    /** Elements of the bytes to which rows and addresses must be aligned: what is not goes to our kernels. */
+    private static final int ALIGNMENT = CudaBlas.ALIGNMENT / 2;
     private static final int SAMPLE = 128;
     /** Of the largest value. Sums of 128 products of BF16 numbers differ by less than 1e-5 of it, whatever their order. */
     private static final double AGREEMENT = 1e-3;
@@ -30,17 +30,21 @@ final class CudaBlasGemm {
         blas = cuda.blas().filter(library -> agrees(library, own));
     }
 
-    /** c = a b (+ c), shapes by mode as in {@link CudaGemm}; false, with nothing done, if that is better left to our kernels. */
-    boolean multiply(CudaGemm.Mode mode, DeviceBuffer a, DeviceBuffer b, int m, int n, int k, DeviceBuffer c, boolean accumulate) {
-        if (blas.isEmpty() || m < LEAST_ROWS || m % ALIGNMENT != 0 || n % ALIGNMENT != 0 || k % ALIGNMENT != 0 || (a.address() | b.address() | c.address()) % (2 * ALIGNMENT) != 0) {
-            return false;
-        }
-        multiply(blas.get(), mode, a, b, m, n, k, c, accumulate);
-        return true;
+    /** The library, if products are left to it; for reports. */
+    Optional<String> description() {
+        return blas.map(CudaBlas::description);
     }
 
-    private static void multiply(CudaBlas library, CudaGemm.Mode mode, DeviceBuffer a, DeviceBuffer b, int m, int n, int k, DeviceBuffer c, boolean accumulate) {
-        library.multiply(new CudaBlas.Shape(mode == CudaGemm.Mode.TN, mode == CudaGemm.Mode.NT, m, n, k, c.type() == DType.F32), a.address(), b.address(), c.address(), accumulate);
+    /** c = a b (+ c), shapes by mode as in {@link CudaGemm}; false, with nothing done, if that is better left to our kernels. */
+    boolean multiply(CudaGemm.Mode mode, DeviceBuffer a, DeviceBuffer b, int m, int n, int k, DeviceBuffer c, boolean accumulate) {
+        if (blas.isEmpty() || m < LEAST_ROWS || m % ALIGNMENT != 0 || n % ALIGNMENT != 0 || k % ALIGNMENT != 0 || (a.address() | b.address() | c.address()) % CudaBlas.ALIGNMENT != 0) {
+            return false;
+        }
+        return multiply(blas.get(), mode, a, b, m, n, k, c, accumulate);
+    }
+
+    private static boolean multiply(CudaBlas library, CudaGemm.Mode mode, DeviceBuffer a, DeviceBuffer b, int m, int n, int k, DeviceBuffer c, boolean accumulate) {
+        return library.multiply(new CudaBlas.Shape(mode == CudaGemm.Mode.TN, mode == CudaGemm.Mode.NT, m, n, k, c.type() == DType.F32), a.address(), b.address(), c.address(), accumulate);
     }
 
     private boolean agrees(CudaBlas library, CudaGemm own) {
@@ -54,7 +58,10 @@ final class CudaBlasGemm {
             for (CudaGemm.Mode mode : CudaGemm.Mode.values()) {
                 cuda.device().clear(ours.address(), 8L * elements);
                 own.own(mode, a, b, SAMPLE, SAMPLE, SAMPLE, ours, false, Optional.empty());
-                multiply(library, mode, a, b, SAMPLE, SAMPLE, SAMPLE, theirs, false);
+                if (!multiply(library, mode, a, b, SAMPLE, SAMPLE, SAMPLE, theirs, false)) {
+                    LOG.warn("{} is not used: it knows no way to multiply {} x {} matrices of BF16 ({})", library.description(), SAMPLE, SAMPLE, mode);
+                    return false;
+                }
                 double difference = difference(ours, theirs);
                 if (!(difference < AGREEMENT)) {
                     LOG.warn("{} is not used: on a product of {} x {} matrices ({}) it differs from our own kernels by {} of the largest value", library.description(), SAMPLE, SAMPLE, mode, difference);

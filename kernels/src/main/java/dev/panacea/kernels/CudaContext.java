@@ -57,6 +57,9 @@ final class CudaContext implements AutoCloseable {
         try {
             CudaDevice device = CudaDevice.open(ordinal);
             opened.push(device::close);
+            if (device.architecture() >= 100) {
+                LOG.info("There is no machine code for compute capability {}: the driver compiles the kernels, which takes a while the first time", device.architecture() / 10.0);
+            }
             CudaModule module = load(device);
             opened.push(module::close);
             CudaAllocator allocator = new CudaAllocator(device, caching);
@@ -111,7 +114,7 @@ final class CudaContext implements AutoCloseable {
     }
 
     /**
-     * cuBLASLt, where it is used: by default on GPUs whose tensor cores do far more with instructions that our kernels lack (compute capability 9.0 and later), and
+     * cuBLASLt, where it is opened: by default on GPUs whose tensor cores do far more with instructions that our kernels lack (compute capability 9.0 and later), and
      * where a setting names the library; never where the setting says {@code off}.
      */
     Optional<CudaBlas> blas() {

@@ -32,6 +32,11 @@ final class CudaGemm {
         blasGemm = new CudaBlasGemm(cuda, this);
     }
 
+    /** The library of NVIDIA's that products are left to, if any. */
+    Optional<String> library() {
+        return blasGemm.description();
+    }
+
     /**
      * A low-rank term of a product: {@code C[i, j] += scaling * sum over r of s[i, r] * factor[j * factorRow + r * factorCol]}.
      *

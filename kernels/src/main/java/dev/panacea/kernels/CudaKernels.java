@@ -1,7 +1,6 @@
 package dev.panacea.kernels;
 
 import dev.panacea.kernels.cuda.CudaAllocator;
-import dev.panacea.kernels.cuda.CudaBlas;
 import dev.panacea.kernels.cuda.CudaDevice;
 import java.lang.foreign.MemorySegment;
 import java.util.Optional;
@@ -64,7 +63,17 @@ public final class CudaKernels implements Kernels {
      * @param caching false for tests: every allocation is the driver's, of exactly its size; see {@link CudaAllocator}
      */
     static CudaKernels open(int ordinal, boolean caching) {
-        return new CudaKernels(CudaContext.open(ordinal, caching));
+        CudaContext cuda = CudaContext.open(ordinal, caching);
+        boolean done = false;
+        try {
+            CudaKernels kernels = new CudaKernels(cuda);
+            done = true;
+            return kernels;
+        } finally {
+            if (!done) {
+                cuda.close();
+            }
+        }
     }
 
     @Override
@@ -77,9 +86,9 @@ public final class CudaKernels implements Kernels {
         return cuda;
     }
 
-    /** The library of NVIDIA's that large products are left to, if it is installed, works here, and is not switched off; for reports. */
+    /** The library of NVIDIA's that large products are left to, if it is installed, agrees with our kernels, and is not switched off; for reports. */
     public Optional<String> matrixLibrary() {
-        return cuda.blas().map(CudaBlas::description);
+        return linear.matrixLibrary();
     }
 
     /** Floating-point operations per second that the tensor cores would do on BF16 at the clock that the driver names; a ceiling for reports. */

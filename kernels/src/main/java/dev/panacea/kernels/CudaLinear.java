@@ -21,6 +21,11 @@ final class CudaLinear {
         lora = new CudaLora(cuda);
     }
 
+    /** The library of NVIDIA's that products are left to, if any. */
+    Optional<String> matrixLibrary() {
+        return gemm.library();
+    }
+
     void linear(Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate) {
         linear(w, x, m, y, accumulate, Optional.empty());
     }

@@ -72,6 +72,10 @@ class CudaBackendTest {
     }
 
     private LoadProbe.Result probe(String... more) throws Exception {
+        return probe(LoadProbe.class, more);
+    }
+
+    private LoadProbe.Result probe(Class<?> program, String... more) throws Exception {
         List<String> options = new ArrayList<>(List.of("-Dpanacea.device=cuda"));
         System.getProperties().forEach((name, value) -> {
             if (name.toString().startsWith("panacea.cuda.")) {
@@ -79,7 +83,7 @@ class CudaBackendTest {
             }
         });
         options.addAll(List.of(more));
-        return LoadProbe.start(folder, LoadProbe.classPath(), Map.of(), options).await();
+        return LoadProbe.start(program, folder, LoadProbe.classPath(), Map.of(), options).await();
     }
 
     // ---- memory ------------------------------------------------------------------------------------------------------
@@ -237,6 +241,37 @@ class CudaBackendTest {
         }
         kernels.copy(x, x, 1, true);
         assertThat(download(kernels, x)).containsExactly(0);
+    }
+
+    /** In a process of its own, which cannot use the GPU any more after it. */
+    @Test
+    void afterAFaultOfAKernelEverythingCanBeClosed() throws Exception {
+        LoadProbe.Result result = probe(Fault.class);
+        assertThat(result.get("fault")).as(result.out() + result.err()).contains("CUDA_ERROR_ILLEGAL_ADDRESS").contains("this process cannot use the GPU any more");
+        assertThat(result.get("later")).contains("CUDA_ERROR_ILLEGAL_ADDRESS");
+        assertThat(result.exit()).as(result.out() + result.err()).isZero();
+    }
+
+    static final class Fault {
+        private Fault() {}
+
+        public static void main(String[] args) {
+            try (CudaKernels kernels = CudaKernels.open(0, true); DeviceMemory memory = kernels.allocate(16)) {
+                DeviceBuffer y = memory.view(DType.F32);
+                try (RepeatedCalls calls = kernels.repeated(() -> kernels.copy(y, y, 4, false))) {
+                    calls.run();
+                    calls.run();
+                    for (String what : List.of("fault", "later")) {
+                        try {
+                            kernels.copy(DeviceBuffer.ofDevice(DType.F32, 64, 4), y, 4, false);
+                            download(kernels, y);
+                        } catch (CudaException e) {
+                            System.out.println(what + "=" + e.getMessage());
+                        }
+                    }
+                }
+            }
+        }
     }
 
     @Test

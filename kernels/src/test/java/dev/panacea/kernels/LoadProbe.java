@@ -92,10 +92,15 @@ public final class LoadProbe {
      * @param environment added to that of this process, from which all of Panacea's own is removed
      */
     static Running start(Path folder, String classPath, Map<String, String> environment, List<String> options, String... args) throws IOException {
+        return start(LoadProbe.class, folder, classPath, environment, options, args);
+    }
+
+    /** As {@link #start(Path, String, Map, List, String...)}, of another program. */
+    static Running start(Class<?> program, Path folder, String classPath, Map<String, String> environment, List<String> options, String... args) throws IOException {
         List<String> command = new ArrayList<>(List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(), "--enable-native-access=ALL-UNNAMED", "-XX:TieredStopAtLevel=1",
                 "-cp", classPath));
         command.addAll(options);
-        command.add(LoadProbe.class.getName());
+        command.add(program.getName());
         command.addAll(List.of(args));
         ProcessBuilder builder = new ProcessBuilder(command);
         builder.environment().keySet().removeIf(k -> k.startsWith("PANACEA_"));

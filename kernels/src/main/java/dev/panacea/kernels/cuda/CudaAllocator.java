@@ -95,6 +95,9 @@ public final class CudaAllocator implements AutoCloseable {
 
     /** Takes back what {@link #allocate} gave. */
     public void free(long address) {
+        if (!caching) {
+            device.refuseWhileCapturing("freeing memory");
+        }
         Long size = used.remove(address);
         if (size == null) {
             throw new IllegalStateException("address " + Long.toHexString(address) + " was not allocated here, or has been freed");
@@ -108,7 +111,7 @@ public final class CudaAllocator implements AutoCloseable {
     }
 
     private void release(long address, long size) {
-        device.makeCurrent();
+        device.prepareToRelease(true);
         check("cuMemFree", Cuda.cuMemFree_v2(address));
         heldBytes -= size;
     }
@@ -142,7 +145,7 @@ public final class CudaAllocator implements AutoCloseable {
     /** Gives everything back to the device, memory in use as well: its owners must not use it any more. */
     @Override
     public void close() {
-        device.makeCurrent();
+        device.prepareToRelease(true);
         // Whatever the driver answers: after a fault it answers nothing else, and the context takes the memory with it.
         free.values().forEach(addresses -> addresses.forEach(Cuda::cuMemFree_v2));
         used.keySet().forEach(Cuda::cuMemFree_v2);

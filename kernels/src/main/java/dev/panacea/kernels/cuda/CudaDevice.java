@@ -24,6 +24,7 @@ public final class CudaDevice implements AutoCloseable {
     private final MemorySegment stream;
     private final String name;
     private final int architecture;
+    private final int driverVersion;
     private final int multiprocessors;
     private final int sharedLimit;
     private final long totalBytes;
@@ -43,6 +44,8 @@ public final class CudaDevice implements AutoCloseable {
         MemorySegment bytes = arena.allocate(ValueLayout.JAVA_LONG);
         check("cuDeviceTotalMem", Cuda.cuDeviceTotalMem_v2(bytes, device));
         totalBytes = bytes.get(ValueLayout.JAVA_LONG, 0);
+        check("cuDriverGetVersion", Cuda.cuDriverGetVersion(bytes));
+        driverVersion = bytes.get(ValueLayout.JAVA_INT, 0);
     }
 
     /**
@@ -122,10 +125,27 @@ public final class CudaDevice implements AutoCloseable {
 
     /** The context belongs to threads, and other users of the driver may have set theirs: so each call of the driver is preceded by this. */
     void makeCurrent() {
+        requireOpen();
+        check("cuCtxSetCurrent", Cuda.cuCtxSetCurrent(context));
+    }
+
+    /**
+     * What precedes giving things back. After a fault the driver may answer any call with it, even {@code cuCtxSetCurrent}: so whatever it answers.
+     *
+     * @param wait whether queued work may still use them; {@code cuMemFree} itself only "may" wait for that, by its documentation
+     */
+    void prepareToRelease(boolean wait) {
+        requireOpen();
+        Cuda.cuCtxSetCurrent(context);
+        if (wait) {
+            Cuda.cuStreamSynchronize(stream);
+        }
+    }
+
+    private void requireOpen() {
         if (closed) {
             throw new IllegalStateException("this CUDA device has been closed");
         }
-        check("cuCtxSetCurrent", Cuda.cuCtxSetCurrent(context));
     }
 
     MemorySegment stream() {
@@ -133,6 +153,11 @@ public final class CudaDevice implements AutoCloseable {
     }
 
     // ---- what it is --------------------------------------------------------------------------------------------------
+
+    /** The CUDA version that the driver is of, such as {@code "13.0"}. */
+    public String driverVersion() {
+        return version(driverVersion);
+    }
 
     /** Such as {@code "NVIDIA A100-SXM4-80GB"}. */
     public String name() {
@@ -162,7 +187,8 @@ public final class CudaDevice implements AutoCloseable {
     /** Dense BF16 operations per second of the tensor cores at the highest clock, by the figures that NVIDIA publishes for each architecture. */
     public double tensorFlops() {
         int architecture = architecture();
-        int perClock = architecture >= 100 ? 8192 : architecture >= 90 ? 4096 : architecture == 80 ? 2048 : 512;
+        // 8.6, 8.9 and 12.x are the GPUs of work stations, with smaller tensor cores than those of data centres.
+        int perClock = architecture >= 120 ? 512 : architecture >= 100 ? 8192 : architecture >= 90 ? 4096 : architecture == 80 ? 2048 : 512;
         return 1e3 * attribute(Cuda.CU_DEVICE_ATTRIBUTE_CLOCK_RATE()) * multiprocessors() * perClock;
     }
 
@@ -228,10 +254,9 @@ public final class CudaDevice implements AutoCloseable {
     @Override
     public void close() {
         if (!closed) {
-            makeCurrent();
-            closed = true;
             // Faults of earlier launches show here again; they have been reported, or nobody asked for the results.
-            Cuda.cuStreamSynchronize(stream);
+            prepareToRelease(true);
+            closed = true;
             release(device, stream);
         }
     }

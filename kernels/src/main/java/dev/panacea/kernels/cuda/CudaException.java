@@ -10,8 +10,16 @@ public final class CudaException extends PanaceaException {
     private final int code;
 
     CudaException(String what, int code) {
-        super(what + ": " + CudaLibrary.error(code));
+        super(what + ": " + CudaLibrary.error(code) + (isFault(code) ? ". A kernel failed, this one or one asked for earlier; this process cannot use the GPU any more" : ""));
         this.code = code;
+    }
+
+    /**
+     * Whether it is what cuda.h says leaves the process in an inconsistent state: {@code CUDA_ERROR_ILLEGAL_ADDRESS}, {@code LAUNCH_TIMEOUT}, {@code ASSERT}, and
+     * {@code HARDWARE_STACK_ERROR} to {@code LAUNCH_FAILED}. They come from kernels that have run, at the next call of any kind.
+     */
+    private static boolean isFault(int code) {
+        return code == 700 || code == 702 || code == 710 || code >= 714 && code <= 719;
     }
 
     /** The driver's result code, a {@code CUresult}. */

@@ -69,8 +69,8 @@ public final class CudaGraph implements AutoCloseable {
     public void close() {
         if (!closed) {
             closed = true;
-            device.makeCurrent();
-            // The driver waits with it until a run that is under way has ended.
+            // The driver keeps what a run that is under way needs until that has ended.
+            device.prepareToRelease(false);
             Cuda.cuGraphExecDestroy(executable);
         }
     }

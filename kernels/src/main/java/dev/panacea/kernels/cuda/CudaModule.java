@@ -65,9 +65,11 @@ public final class CudaModule implements AutoCloseable {
             int code = Cuda.cuModuleLoadData(out, copy);
             if (code == Cuda.CUDA_ERROR_NO_BINARY_FOR_GPU() || code == Cuda.CUDA_ERROR_UNSUPPORTED_PTX_VERSION()) {
                 throw new UnsupportedBackendException("the kernels (" + origin + ") have no code for " + device.name() + " of compute capability "
-                        + device.architecture() / 10.0 + " with this driver; they need 8.0 or later, and a driver for CUDA 13.0 or later", new CudaException("cuModuleLoadData", code));
+                        + device.architecture() / 10.0 + " with this driver, which is that of CUDA " + device.driverVersion()
+                        + "; they need 8.0 or later, and the driver of CUDA 13.0 or later", new CudaException("cuModuleLoadData", code));
             }
-            check("loading the kernels (" + origin + ")", code);
+            // To a driver that is older than the compiler its image may look damaged, too.
+            check("loading the kernels (" + origin + ") by the driver of CUDA " + device.driverVersion(), code);
             return out.get(ValueLayout.ADDRESS, 0);
         }
     }
@@ -120,8 +122,7 @@ public final class CudaModule implements AutoCloseable {
     public void close() {
         if (!closed) {
             closed = true;
-            device.makeCurrent();
-            // Whatever the driver answers: after a fault it answers nothing else.
+            device.prepareToRelease(true);
             Cuda.cuModuleUnload(module);
             arena.close();
         }

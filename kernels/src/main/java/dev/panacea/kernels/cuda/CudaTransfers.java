@@ -11,18 +11,22 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Copies between this process and the device, by way of two pieces of page-locked memory: while the GPU reads one, the other is filled.
+ * Copies between this process and the device, by way of two pieces of page-locked memory: while the GPU reads one, the other is filled. Small uploads lie
+ * side by side in a piece, so that the caller waits for the GPU only when a whole piece has been filled since it last did.
  * (The driver would stage pageable memory itself, in one small piece, and wait for it.)
  */
 public final class CudaTransfers implements AutoCloseable {
     static final long PIECE = 8 << 20;
+    /** Uploads start at multiples of this in a piece. */
+    private static final long STEP = 256;
 
     private final CudaDevice device;
     private final List<MemorySegment> pieces = new ArrayList<>();
     private final List<MemorySegment> done = new ArrayList<>();
     private final long watched;
     private final MemorySegment watchedCopy;
-    private int next;
+    private int filling;
+    private long filled;
     private boolean closed;
 
     /**
@@ -60,16 +64,26 @@ public final class CudaTransfers implements AutoCloseable {
     public void upload(MemorySegment source, long address, long bytes) {
         device.refuseWhileCapturing("an upload");
         device.makeCurrent();
-        for (long at = 0; at < bytes; at += PIECE) {
-            long size = Math.min(PIECE, bytes - at);
-            MemorySegment piece = pieces.get(next);
-            MemorySegment free = done.get(next);
-            next = 1 - next;
-            check("waiting for an upload", Cuda.cuEventSynchronize(free));
-            MemorySegment.copy(source, at, piece, 0, size);
-            check("uploading " + size + " bytes", Cuda.cuMemcpyHtoDAsync_v2(address + at, piece, size, device.stream()));
-            check("cuEventRecord", Cuda.cuEventRecord(free, device.stream()));
+        long at = 0;
+        while (at < bytes) {
+            if (filled == PIECE) {
+                turn();
+            }
+            long size = Math.min(PIECE - filled, bytes - at);
+            MemorySegment part = pieces.get(filling).asSlice(filled, size);
+            MemorySegment.copy(source, at, part, 0, size);
+            check("uploading " + size + " bytes", Cuda.cuMemcpyHtoDAsync_v2(address + at, part, size, device.stream()));
+            filled = Math.min(PIECE, (filled + size + STEP - 1) / STEP * STEP);
+            at += size;
         }
+    }
+
+    /** Goes on in the other piece, as soon as the GPU has read what was last put there. */
+    private void turn() {
+        check("cuEventRecord", Cuda.cuEventRecord(done.get(filling), device.stream()));
+        filling = 1 - filling;
+        check("waiting for an upload", Cuda.cuEventSynchronize(done.get(filling)));
+        filled = 0;
     }
 
     /** Copies {@code bytes} from the device when everything asked for before has been done, and waits for it. */
@@ -94,6 +108,8 @@ public final class CudaTransfers implements AutoCloseable {
             check("waiting for the GPU", Cuda.cuEventSynchronize(done.get(i)));
             MemorySegment.copy(pieces.get(i), 0, destination, at, Math.min(PIECE, bytes - at));
         }
+        // All that was asked for before has been done: both pieces are free.
+        filled = 0;
     }
 
     /** What the watched memory held at the last download. */
@@ -105,9 +121,7 @@ public final class CudaTransfers implements AutoCloseable {
     public void close() {
         if (!closed) {
             closed = true;
-            device.makeCurrent();
-            // Whatever the driver answers: after a fault it answers nothing else.
-            Cuda.cuStreamSynchronize(device.stream());
+            device.prepareToRelease(true);
             pieces.forEach(Cuda::cuMemFreeHost);
             done.forEach(Cuda::cuEventDestroy_v2);
         }

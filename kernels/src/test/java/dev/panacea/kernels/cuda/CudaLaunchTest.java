@@ -91,6 +91,13 @@ class CudaLaunchTest extends CudaTest {
         assertThat(download(y, 1)).as("usable after it").containsExactly(3);
     }
 
+    @Test
+    void kernelsForOtherGpusAreRefusedWithWhatTheyNeed() {
+        // More than any GPU that there is.
+        byte[] later = ".version 9.0\n.target sm_121\n.address_size 64\n.visible .entry x() { ret; }".getBytes(StandardCharsets.US_ASCII);
+        assertThatThrownBy(() -> new CudaModule(device, later, "later.ptx")).isInstanceOf(PanaceaException.class).hasMessageContaining("later.ptx").hasMessageContaining("CUDA " + device.driverVersion());
+    }
+
     // ---- graphs ------------------------------------------------------------------------------------------------------
 
     @Test

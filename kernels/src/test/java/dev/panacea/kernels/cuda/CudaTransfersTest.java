@@ -51,6 +51,30 @@ class CudaTransfersTest extends CudaTest {
         assertThat(download(address, 10)).containsExactly(0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
     }
 
+    /** With downloads between them or not; all of it more than the staging memory holds. */
+    @Test
+    void uploadsOfAllSizesMayFollowEachOther() {
+        Random random = new Random(3);
+        byte[] expected = new byte[Math.toIntExact(3 * PIECE)];
+        long address = memory.allocate(expected.length);
+        byte[] back = new byte[expected.length];
+        int at = 0;
+        for (int i = 0; at < expected.length; i++) {
+            byte[] part = new byte[Math.min(expected.length - at, 1 + random.nextInt(i % 5 == 0 ? 1 << 20 : 3000))];
+            random.nextBytes(part);
+            transfers.upload(MemorySegment.ofArray(part), address + at, part.length);
+            System.arraycopy(part, 0, expected, at, part.length);
+            at += part.length;
+            Arrays.fill(part, (byte) 0);
+            if (i == 20) {
+                transfers.download(address, MemorySegment.ofArray(back), at);
+                assertThat(Arrays.mismatch(back, 0, at, expected, 0, at)).isEqualTo(-1);
+            }
+        }
+        transfers.download(address, MemorySegment.ofArray(back), back.length);
+        assertThat(Arrays.mismatch(back, expected)).isEqualTo(-1);
+    }
+
     @Test
     void hostMemoryMayBeAnywhere() {
         try (Arena arena = Arena.ofConfined()) {
