@@ -18,19 +18,24 @@ final class CudaFewRows {
     /** So that sums of indices within a row stay within 32 bits. */
     private static final int MAX_COLUMNS = 1 << 30;
 
+    /** Bytes that a multiprocessor's shared memory has beyond what one block can have, and that each block takes of it beside its own. */
+    private static final int KEPT_SHARED = 1 << 10;
+
     private final CudaContext cuda;
     private final int multiprocessors;
+    private final int sharedLimit;
     private final CudaBlockGemv blockGemv;
 
     CudaFewRows(CudaContext cuda) {
         this.cuda = cuda;
         multiprocessors = cuda.device().multiprocessors();
+        sharedLimit = cuda.device().sharedLimit();
         blockGemv = new CudaBlockGemv(cuda);
     }
 
     /**
      * One of gemv.cu's kernels for up to {@code rows} rows: the columns of y of a warp, its blocks of {@code threads}, {@code resident} of them on a
-     * multiprocessor, and their shared memory for x.
+     * multiprocessor, and their shared memory for x, where there is as much.
      */
     private record Gemv(String name, int rows, int columns, int threads, int resident, int sharedBytes) {
         private static final Gemv ONE = new Gemv("m1", 1, 2, 512, 2, 67 << 10);
@@ -39,6 +44,14 @@ final class CudaFewRows {
         private static final Gemv TWO = new Gemv("m2", 2, 2, 384, 2, 67 << 10);
         private static final Gemv FOUR = new Gemv("m4", 4, 2, 512, 1, 135 << 10);
         private static final Gemv EIGHT = new Gemv("m8", 8, 2, 512, 1, 135 << 10);
+
+        /** Of the nested scales, and the results of a turn. */
+        private static final int STATIC_SHARED = 2 << 10;
+
+        /** Shared memory for x, such that the resident blocks find room in that of a multiprocessor. */
+        int sharedBytes(int sharedLimit) {
+            return Math.min(sharedBytes, (sharedLimit + KEPT_SHARED) / resident - KEPT_SHARED - STATIC_SHARED);
+        }
 
         static Gemv of(int m) {
             return m == 1 ? ONE : m == 2 ? TWO : m <= 4 ? FOUR : EIGHT;
@@ -54,6 +67,8 @@ final class CudaFewRows {
 
     /** One of gemm_few_rows.cu's kernels for up to {@code rows} rows, by the parameters of its template. */
     private record Tile(String kernel, int rows, int groups, int warpsN, int slots) {
+        /** The table of levels, and that of nested scales. */
+        private static final int STATIC_SHARED = 33 << 10;
         private static final Tile EIGHT = new Tile("pan_few_rows_q4_8", 8, 1, 1, 3);
         /** For weights of so many rows that larger blocks leave no multiprocessor without one. */
         private static final Tile EIGHT_WIDE = new Tile("pan_few_rows_q4_8_wide", 8, 2, 1, 2);
@@ -78,6 +93,7 @@ final class CudaFewRows {
             return SLICE * WARPS / warpsN;
         }
 
+        /** Dynamic ones. */
         int sharedBytes(int scalePitch) {
             return slots * (rows * 2 * stage() + weightRows() * (stage() / 2 + 16)) + weightRows() * scalePitch * 4;
         }
@@ -136,7 +152,7 @@ final class CudaFewRows {
 
     private void gemv(Launch launch, Gemv kernel, Reading reading, Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
         int steps = Math.ceilDiv(w.cols(), reading.step());
-        int parts = Math.ceilDiv(steps, kernel.sharedBytes() / (kernel.rows() * reading.stepBytes()));
+        int parts = Math.ceilDiv(steps, kernel.sharedBytes(sharedLimit) / (kernel.rows() * reading.stepBytes()));
         int held = Math.ceilDiv(steps, parts);
         boolean vector = w.cols() % 4 == 0 && aligned(x, 4 * x.type().bytes());
         launch.arg(w.rows()).arg(w.cols()).arg(m).arg(x).arg(x.type() == DType.BF16).arg(vector);
@@ -155,14 +171,23 @@ final class CudaFewRows {
 
     private void tensorCores(Q4Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
         Tile tile = Tile.of(m, w.rows(), multiprocessors);
+        int scaleElements = w.blockSize() == 32 ? 1024 : 2048;
+        // The blocks that so many elements can touch; 2 more than a multiple of 4, so that 8 rows' scales stand in different banks.
+        int pitch = ((scaleElements - 1) / w.blockSize() + 3) / 4 * 4 + 2;
+        if (Tile.STATIC_SHARED + tile.sharedBytes(pitch) > sharedLimit) {
+            // GPUs of compute capability 8.6, 8.9 and 12.0 have room for 16 rows: the codes, read up to four times, are still fewer bytes than a dense copy.
+            int rows = Tile.SIXTEEN.rows();
+            for (int from = 0; from < m; from += rows) {
+                rows = Math.min(rows, m - from);
+                tensorCores(w, rows(x, from, rows, w.cols()), rows, rows(y, from, rows, w.rows()), accumulate, rows(lowRank, from, rows));
+            }
+            return;
+        }
         int tiles = Math.ceilDiv(w.rows(), tile.weightRows());
         int stages = Math.ceilDiv(w.cols(), tile.stage());
         // As many parts of k as give every multiprocessor a block and none two.
         int perPart = Math.ceilDiv(stages, Math.clamp(multiprocessors / tiles, 1, stages));
         int parts = Math.ceilDiv(stages, perPart);
-        int scaleElements = w.blockSize() == 32 ? 1024 : 2048;
-        // The blocks that so many elements can touch; 2 more than a multiple of 4, so that 8 rows' scales stand in different banks.
-        int pitch = ((scaleElements - 1) / w.blockSize() + 3) / 4 * 4 + 2;
         long count = (long) m * w.rows();
         long sums = parts == 1 ? 0 : cuda.scratch().at("few rows", parts * count * 4);
         Launch launch = codes(cuda.launch(tile.kernel()), w).arg(w.rows()).arg(w.cols()).arg(m).arg(x);
@@ -171,6 +196,14 @@ final class CudaFewRows {
         if (parts > 1) {
             cuda.launch("pan_few_rows_sum").grid(Math.ceilDiv(count, 256)).threads(256).pointer(sums).arg(parts).arg(count).arg(y).arg(y.type() == DType.BF16).arg(accumulate).run();
         }
+    }
+
+    private static DeviceBuffer rows(DeviceBuffer matrix, int from, int rows, int cols) {
+        return matrix.slice((long) from * cols, (long) rows * cols);
+    }
+
+    private static Optional<CudaGemm.LowRank> rows(Optional<CudaGemm.LowRank> lowRank, int from, int rows) {
+        return lowRank.map(low -> new CudaGemm.LowRank(rows(low.s(), from, rows, low.rank()), low.factor(), low.factorRow(), low.factorCol(), low.rank(), low.scaling()));
     }
 
     // ---- arguments ---------------------------------------------------------------------------------------------------

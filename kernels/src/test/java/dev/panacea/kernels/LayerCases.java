@@ -32,6 +32,13 @@ final class LayerCases {
             attention(cases, type, new Heads(8, 2, 64), new Sequences("decoding farther", 0, 1, 0, 2500));
             attention(cases, type, new Heads(8, 2, 128), new Sequences("decoding three tokens", 0, 3, 0, 300, 3, 2, 300, 129));
             attention(cases, type, new Heads(6, 2, 64), new Sequences("batch", 0, 96, 0, 96, 96, 96, 96, 96, 192, 96, 192, 96, 288, 96, 288, 96));
+            attention(cases, type, new Heads(7, 1, 256), new Sequences("one and a cached prompt", 0, 9, 0, 9, 9, 4, 9, 50));
+            attention(cases, type, new Heads(2, 2, 160), new Sequences("decoding", 0, 1, 0, 131, 1, 1, 131, 65));
+            for (int headDim : new int[] {34, 64, 128}) {
+                // One prompt of several texts, that one of which is being read, others written.
+                attentionForward(cases, type, new Heads(4, 2, headDim), new Sequences("texts that share keys", 0, 40, 0, 40, 40, 30, 0, 40, 70, 1, 0, 39));
+                attentionForward(cases, type, new Heads(4, 2, headDim), new Sequences("tokens that share keys", 0, 1, 0, 300, 1, 1, 0, 299, 2, 2, 100, 200));
+            }
             if (type == DType.BF16) {
                 tiledAttention(cases);
             }
@@ -44,7 +51,7 @@ final class LayerCases {
 
     // ---- RMSNorm, RoPE, SwiGLU ---------------------------------------------------------------------------------------
 
-    private static void rmsNorm(List<KernelCase> cases, DType type, int m, int n) {
+    static void rmsNorm(List<KernelCase> cases, DType type, int m, int n) {
         String size = " %s m=%d n=%d".formatted(type, m, n);
         cases.add(new KernelCase("rmsNorm" + size).in("x", type, m * n).in("weight", DType.F32, n).out("y", type, m * n).out("inv", DType.F32, m)
                 .call((k, b) -> k.rmsNorm(b.at("x"), b.at("weight"), 1e-5f, m, n, b.at("y"), b.at("inv"))));
@@ -109,11 +116,11 @@ final class LayerCases {
 
     // ---- attention ---------------------------------------------------------------------------------------------------
 
-    private record Heads(int heads, int kvHeads, int headDim) {}
+    record Heads(int heads, int kvHeads, int headDim) {}
 
     private static final List<Heads> HEADS = List.of(new Heads(1, 1, 2), new Heads(3, 3, 16), new Heads(3, 1, 64), new Heads(8, 2, 34), new Heads(9, 3, 64), new Heads(4, 1, 128));
 
-    private record Sequences(String name, int... table) {
+    record Sequences(String name, int... table) {
         int queryRows() {
             return IntStream.range(0, table.length / 4).map(i -> table[4 * i] + table[4 * i + 1]).max().orElse(0);
         }
@@ -132,7 +139,7 @@ final class LayerCases {
     private static void tiledAttention(List<KernelCase> cases) {
         Sequences ends = new Sequences("ends of tiles", 129, 63, 129, 63, 0, 65, 0, 65, 65, 64, 65, 64, 192, 1, 192, 1, 193, 0, 193, 70, 193, 0, 193, 0, 193, 5, 263, 130);
         for (int headDim : new int[] {64, 128}) {
-            for (int group : new int[] {1, 3, 4, 8}) {
+            for (int group : new int[] {1, 3, 4, 7, 8}) {
                 attention(cases, DType.BF16, new Heads(group, 1, headDim), ends);
             }
             attention(cases, DType.BF16, new Heads(1, 1, headDim), new Sequences("ends of large tiles", 0, 127, 0, 127, 127, 128, 127, 128, 255, 129, 255, 129));
@@ -161,22 +168,40 @@ final class LayerCases {
         return new Sequences("many", table);
     }
 
-    private static void attention(List<KernelCase> cases, DType type, Heads h, Sequences s) {
-        AttentionShape shape = new AttentionShape(h.heads(), h.kvHeads(), h.headDim(), (float) (1 / Math.sqrt(h.headDim())));
-        String size = " %s %d/%d heads of %d, %s".formatted(type, h.heads(), h.kvHeads(), h.headDim(), s.name());
+    static void attention(List<KernelCase> cases, DType type, Heads h, Sequences s) {
+        attentionForward(cases, type, h, s);
+        attentionBackward(cases, type, h, s);
+    }
+
+    private static AttentionShape shape(Heads h) {
+        return new AttentionShape(h.heads(), h.kvHeads(), h.headDim(), (float) (1 / Math.sqrt(h.headDim())));
+    }
+
+    private static String named(String operation, DType type, Heads h, Sequences s) {
+        return "%s %s %d/%d heads of %d, %s".formatted(operation, type, h.heads(), h.kvHeads(), h.headDim(), s.name());
+    }
+
+    static void attentionForward(List<KernelCase> cases, DType type, Heads h, Sequences s) {
+        AttentionShape shape = shape(h);
         int count = s.table().length / 4;
         int queryElements = s.queryRows() * h.heads() * h.headDim();
         int keyElements = s.keyRows() * h.kvHeads() * h.headDim();
         int lseElements = s.queryRows() * h.heads();
-
-        KernelCase forward = new KernelCase("attention" + size);
+        KernelCase forward = new KernelCase(named("attention", type, h, s));
         cases.add(forward.in("q", type, queryElements).in("k", type, keyElements).in("v", type, keyElements).ints("sequences", s.table())
                 .inOut("out", type, queryElements).inOut("lse", DType.F32, lseElements)
                 .call((k, b) -> k.attention(b.at("q"), b.at("k"), b.at("v"), b.at("sequences"), count, shape, b.at("out"), b.at("lse")))
                 .naive(type, (k, b) -> NaiveBf16.attention(b, s.table(), shape)));
+    }
 
-        // The backward pass takes what the forward pass of the same inputs gave.
-        KernelCase backward = new KernelCase("attentionBackward" + size);
+    /** The backward pass takes what the forward pass of the same inputs gave. */
+    private static void attentionBackward(List<KernelCase> cases, DType type, Heads h, Sequences s) {
+        AttentionShape shape = shape(h);
+        int count = s.table().length / 4;
+        int queryElements = s.queryRows() * h.heads() * h.headDim();
+        int keyElements = s.keyRows() * h.kvHeads() * h.headDim();
+        int lseElements = s.queryRows() * h.heads();
+        KernelCase backward = new KernelCase(named("attentionBackward", type, h, s));
         backward.in("q", type, queryElements).in("k", type, keyElements).in("v", type, keyElements).ints("sequences", s.table());
         backward.out("out", type, queryElements).out("lse", DType.F32, lseElements);
         var results = backward.call((k, b) -> k.attention(b.at("q"), b.at("k"), b.at("v"), b.at("sequences"), count, shape, b.at("out"), b.at("lse")))
