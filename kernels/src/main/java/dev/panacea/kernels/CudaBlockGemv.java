@@ -40,8 +40,8 @@ final class CudaBlockGemv {
         int stride = Math.ceilDiv(pieces - 16, 128) * 128 + 16;
         long tiles = Math.ceilDiv((long) w.rows(), TILE);
         int beforeSums = 2 * TILE * stride + (parts * m + 1) * (chunk + X_PAD) * Short.BYTES + WARPS * SUMS_BYTES;
-        // GPUs of compute capability 8.6, 8.9 and 12.0 have room for fewer.
-        int mostTiles = Math.clamp((cuda.device().sharedLimit() - beforeSums) / SUMS_BYTES, 1, MOST_TILES);
+        // GPUs of compute capability 8.6, 8.9 and 12.0 have room for fewer; the last count 1 KB as the kernel's own.
+        int mostTiles = Math.clamp((cuda.device().sharedLimit() - 1024 - beforeSums) / SUMS_BYTES, 1, MOST_TILES);
         long blocks = Math.max(Math.min(tiles, (long) RESIDENT * cuda.device().multiprocessors()), Math.ceilDiv(tiles, mostTiles));
         int shared = beforeSums + (int) Math.ceilDiv(tiles, blocks) * SUMS_BYTES;
         cuda.launch("pan_gemv_blocks_" + type.name().toLowerCase(Locale.ROOT) + "_" + CudaContext.suffix(x)).grid(blocks).threads(THREADS).shared(shared)

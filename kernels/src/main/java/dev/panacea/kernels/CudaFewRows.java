@@ -45,8 +45,8 @@ final class CudaFewRows {
         private static final Gemv FOUR = new Gemv("m4", 4, 2, 512, 1, 135 << 10);
         private static final Gemv EIGHT = new Gemv("m8", 8, 2, 512, 1, 135 << 10);
 
-        /** Of the nested scales, and the results of a turn. */
-        private static final int STATIC_SHARED = 2 << 10;
+        /** Of the nested scales, the results of a turn, and what compute capability 9.0 and later count as the kernel's own. */
+        private static final int STATIC_SHARED = 3 << 10;
 
         /** Shared memory for x, such that the resident blocks find room in that of a multiprocessor. */
         int sharedBytes(int sharedLimit) {
@@ -67,8 +67,8 @@ final class CudaFewRows {
 
     /** One of gemm_few_rows.cu's kernels for up to {@code rows} rows, by the parameters of its template. */
     private record Tile(String kernel, int rows, int groups, int warpsN, int slots) {
-        /** The table of levels, and that of nested scales. */
-        private static final int STATIC_SHARED = 33 << 10;
+        /** The table of levels, that of nested scales, and what compute capability 9.0 and later count as the kernel's own. */
+        private static final int STATIC_SHARED = 34 << 10;
         private static final Tile EIGHT = new Tile("pan_few_rows_q4_8", 8, 1, 1, 3);
         /** For weights of so many rows that larger blocks leave no multiprocessor without one. */
         private static final Tile EIGHT_WIDE = new Tile("pan_few_rows_q4_8_wide", 8, 2, 1, 2);
