@@ -12,6 +12,7 @@
 // the table, 32 entries at a time (the host knows only that there are at most rows / tile + count tiles). An entry that is wrong is reported by block 0 and
 // has no tiles. A sequence's last tiles, which see the most keys, come first.
 //   forward, dQ: a block has a tile of ROWS query rows and goes over the tiles of KEYS keys that they see.
+//   With few query rows, as when tokens are generated, the keys of a forward tile are split over blocks, whose results `merge` puts together in order.
 //   dK, dV: a block has a tile of KEYS keys and goes over the query rows that see them, of all heads of the group, in ascending order.
 // So every sum has one owner and a fixed order; D is written by the dQ kernel for the one of dK and dV.
 // Threads: ty = thread / 16 has TM = ROWS / 8 rows, tx = thread % 16 the keys tx, tx + 16, ... of S, and of a result the columns 4 tx .. 4 tx + 3 of every 64.
@@ -24,9 +25,11 @@
 //
 // budget: pan_attention_generic_f32_64 registers 176 shared 69632
 // budget: pan_attention_generic_f32_64_few registers 80 shared 20736
+// budget: pan_attention_generic_merge_f32 registers 48 shared 0
+// budget: pan_attention_generic_merge_bf16 registers 48 shared 0
 // budget: pan_attention_generic_dq_f32_64 registers 176 shared 60928
 // budget: pan_attention_generic_dkv_f32_64 registers 176 shared 69632
-// budget: pan_attention_generic_f32_128 registers 192 shared 76800
+// budget: pan_attention_generic_f32_128 registers 200 shared 76800
 // budget: pan_attention_generic_f32_128_few registers 80 shared 39168
 // budget: pan_attention_generic_dq_f32_128 registers 176 shared 72192
 // budget: pan_attention_generic_dkv_f32_128 registers 176 shared 76800
@@ -38,7 +41,7 @@
 // budget: pan_attention_generic_bf16_64_few registers 80 shared 20736
 // budget: pan_attention_generic_dq_bf16_64 registers 176 shared 60928
 // budget: pan_attention_generic_dkv_bf16_64 registers 176 shared 69632
-// budget: pan_attention_generic_bf16_128 registers 192 shared 76800
+// budget: pan_attention_generic_bf16_128 registers 200 shared 76800
 // budget: pan_attention_generic_bf16_128_few registers 80 shared 39168
 // budget: pan_attention_generic_dq_bf16_128 registers 176 shared 72192
 // budget: pan_attention_generic_dkv_bf16_128 registers 176 shared 76800
@@ -52,6 +55,8 @@
 namespace attention_generic {
 
 constexpr int THREADS = 128, PAD = 4;
+constexpr int FEW = 8, FEW_KEYS = 32;   // rows of a tile, and keys of one, for few queries
+constexpr int LEAST_SPLIT = 128;  // keys
 constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
 
 struct Shape {
@@ -262,20 +267,34 @@ __device__ __forceinline__ float half_max(float x) {
 
 // ---- forward ---------------------------------------------------------------------------------------------------------
 
+// How the keys are split where there are few queries: into at most `count` parts of this many keys. Parts of the result, per row, head and split: the sums
+// [head_dim] relative to the largest of the split's scores, that score (times log2 e) and the sum of the probabilities.
+struct Splits {
+  int count;
+  float *partial;
+  float2 *statistics;
+  __device__ __forceinline__ int keys(int keys) const { return max(LEAST_SPLIT, ((keys - 1) / count / FEW_KEYS + 1) * FEW_KEYS); }
+};
+
+// Keys that the last query of a tile sees.
+__device__ __forceinline__ int seen_keys(const Sequence &s, int group, int first, int rows) { return s.keys - s.queries + (min(first + rows, s.queries * group) - 1) / group + 1; }
+
 // Shared memory: the tiles of queries, keys, values and probabilities.
-template <int D, int TM, int KEYS, typename T>
+// SPLIT: block z goes over the keys of one split.
+template <int D, int TM, int KEYS, bool SPLIT, typename T>
 __device__ __forceinline__ void forward(const T *__restrict__ q, const T *__restrict__ k, const T *__restrict__ v, const int *__restrict__ sequences, const Shape &shape, bool whole,
-                                        T *__restrict__ out, float *__restrict__ lse, Report *report) {
+                                        T *__restrict__ out, float *__restrict__ lse, Report *report, const Splits &splits) {
   extern __shared__ float4 shared[];
   constexpr int ROWS = 8 * TM, TN = KEYS / 16;
   float *queries = reinterpret_cast<float *>(shared), *keys = queries + ROWS * (D + PAD), *values = keys + KEYS * (D + PAD), *weights = values + KEYS * (D + PAD);
   const int ty = threadIdx.x / 16, tx = threadIdx.x % 16, kv_head = blockIdx.y, group = shape.heads / shape.kv_heads;
-  if (blockIdx.x == 0 && blockIdx.y == 0) report_sequences(sequences, shape, report);
+  if (blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0) report_sequences(sequences, shape, report);
   long long tile = blockIdx.x;
   Sequence s;
   if (!find(sequences, shape, false, ROWS, tile, s)) return;
-  const int first = (int)tile * ROWS, last = s.queries * group;
-  const int seen = s.keys - s.queries + (min(first + ROWS, last) - 1) / group + 1;  // keys that the tile's last query sees
+  const int first = (int)tile * ROWS, last = s.queries * group, seen = seen_keys(s, group, first, ROWS);
+  const int size = SPLIT ? splits.keys(s.keys) : seen, begin = SPLIT ? blockIdx.z * size : 0, end = min(seen, begin + size);
+  if (begin >= end) return;
   const float scale = shape.scale * LOG2E;
   load_queries<ROWS, D>(queries, q, s, shape, kv_head, first, last, whole);
 
@@ -287,7 +306,7 @@ __device__ __forceinline__ void forward(const T *__restrict__ q, const T *__rest
     denominator[i] = 0;
     visible[i] = s.keys - s.queries + min(first + ty * TM + i, last - 1) / group + 1;
   }
-  for (int from = 0; from < seen; from += KEYS) {
+  for (int from = begin; from < end; from += KEYS) {
     __syncthreads();  // the tiles of the round before are no longer read
     load_keys<KEYS, D>(keys, k, s, shape, kv_head, from, whole);
     load_keys<KEYS, D>(values, v, s, shape, kv_head, from, whole);
@@ -302,15 +321,16 @@ __device__ __forceinline__ void forward(const T *__restrict__ q, const T *__rest
         scores[i][j] = from + tx + 16 * j < visible[i] ? scores[i][j] * scale : -INFINITY;
         most = fmaxf(most, scores[i][j]);
       }
-      most = half_max(most);  // of at least one visible key: every query sees key 0
-      const float shrink = fast_exp2(largest[i] - most);
+      most = half_max(most);  // without splits of at least one visible key: every query sees key 0
+      const float base = SPLIT && most == -INFINITY ? 0.0f : most;
+      const float shrink = fast_exp2(largest[i] - base);
       largest[i] = most;
       denominator[i] *= shrink;
 #pragma unroll
       for (int c = 0; c < D / 16; c++) sums[i][c] *= shrink;
 #pragma unroll
       for (int j = 0; j < TN; j++) {
-        const float weight = fast_exp2(scores[i][j] - most);
+        const float weight = fast_exp2(scores[i][j] - base);
         denominator[i] += weight;
         weights[(ty * TM + i) * (KEYS + PAD) + tx + 16 * j] = weight;
       }
@@ -324,6 +344,13 @@ __device__ __forceinline__ void forward(const T *__restrict__ q, const T *__rest
     const int row = first + ty * TM + i;
     if (row >= last) continue;
     const long long at = row_head(s, shape, group, kv_head, row);
+    if (SPLIT && seen > size) {
+      const long long part = at * splits.count + blockIdx.z;
+      if (tx == 0) splits.statistics[part] = make_float2(largest[i], sum);
+#pragma unroll
+      for (int c = 0; c < D / 64; c++) store4(splits.partial + part * shape.head_dim, 64 * c + 4 * tx, shape.head_dim, shape.head_dim % 4 == 0, sums[i] + 4 * c);
+      continue;
+    }
     if (tx == 0) lse[at] = (largest[i] + log2f(sum)) * LN2;
 #pragma unroll
     for (int c = 0; c < D / 64; c++) {
@@ -333,6 +360,42 @@ __device__ __forceinline__ void forward(const T *__restrict__ q, const T *__rest
       store4(out + at * shape.head_dim, 64 * c + 4 * tx, shape.head_dim, whole, result);
     }
   }
+}
+
+// A warp per (query row, head): puts the parts of its splits together, in order. A row that one split has served is finished.
+template <typename T>
+__device__ __forceinline__ void merge(const int *__restrict__ sequences, const Shape &shape, T *__restrict__ out, float *__restrict__ lse, const Splits &splits) {
+  const int lane = threadIdx.x % 32, group = shape.heads / shape.kv_heads;
+  const long long at = blockIdx.x * (THREADS / 32LL) + threadIdx.x / 32;
+  if (at >= shape.query_rows * shape.heads) return;
+  const long long query = at / shape.heads;
+  Sequence s;
+  unsigned owners = 0;
+  for (int from = 0; from < shape.count && owners == 0; from += 32) {
+    bool mine = false;
+    if (from + lane < shape.count) {
+      s = entry(sequences, from + lane);
+      mine = valid(s, shape) && query >= s.first_query && query - s.first_query < s.queries;
+    }
+    owners = __ballot_sync(0xFFFFFFFFu, mine);
+    if (owners != 0) s = entry(sequences, from + __ffs(owners) - 1);
+  }
+  if (owners == 0) return;
+  const int row = (int)(query - s.first_query) * group + (int)(at % shape.heads) % group;
+  const int seen = seen_keys(s, group, row / FEW * FEW, FEW), size = splits.keys(s.keys), parts = (seen - 1) / size + 1;
+  if (parts == 1) return;
+  const float2 *statistics = splits.statistics + at * splits.count;
+  float most = -INFINITY;
+  for (int i = 0; i < parts; i++) most = fmaxf(most, statistics[i].x);
+  float sum = 0;
+  for (int i = 0; i < parts; i++) sum = fmaf(statistics[i].y, fast_exp2(statistics[i].x - most), sum);
+  const float inverse = 1.0f / sum;
+  for (int column = lane; column < shape.head_dim; column += 32) {
+    float total = 0;
+    for (int i = 0; i < parts; i++) total = fmaf(splits.partial[(at * splits.count + i) * shape.head_dim + column], fast_exp2(statistics[i].x - most), total);
+    out[at * shape.head_dim + column] = from_f32<T>(total * inverse);
+  }
+  if (lane == 0) lse[at] = (most + log2f(sum)) * LN2;
 }
 
 // ---- backward --------------------------------------------------------------------------------------------------------
@@ -478,7 +541,20 @@ __device__ __forceinline__ void backward_keys(const T *__restrict__ q, const T *
 #define ATTENTION_FORWARD(NAME, T, D, TM, KEYS)                                                                                                                                      \
   extern "C" __global__ void __launch_bounds__(attention_generic::THREADS, 2)                                                                                                           \
       pan_attention_generic_##NAME(const T *q, const T *k, const T *v, const int *sequences, ATTENTION_SHAPE, T *out, float *lse, Report *report) {                                  \
-    attention_generic::forward<D, TM, KEYS>(q, k, v, sequences, ATTENTION_SHAPE_VALUES, out, lse, report);                                                                           \
+    attention_generic::forward<D, TM, KEYS, false>(q, k, v, sequences, ATTENTION_SHAPE_VALUES, out, lse, report, {});                                                                \
+  }
+#define ATTENTION_FEW(NAME, T, D)                                                                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(attention_generic::THREADS, 2)                                                                                                           \
+      pan_attention_generic_##NAME##_##D##_few(const T *q, const T *k, const T *v, const int *sequences, ATTENTION_SHAPE, T *out, float *lse, Report *report, int splits,             \
+                                               float *partial, float2 *statistics) {                                                                                                 \
+    attention_generic::forward<D, attention_generic::FEW / 8, attention_generic::FEW_KEYS, true>(q, k, v, sequences, ATTENTION_SHAPE_VALUES, out, lse, report,                         \
+                                                                                                 {splits, partial, statistics});                                                     \
+  }
+#define ATTENTION_MERGE(NAME, T)                                                                                                                                                     \
+  extern "C" __global__ void __launch_bounds__(attention_generic::THREADS)                                                                                                           \
+      pan_attention_generic_merge_##NAME(const int *sequences, long long query_rows, long long key_rows, int count, int heads, int kv_heads, int head_dim, T *out, float *lse,       \
+                                         int splits, float *partial, float2 *statistics) {                                                                                           \
+    attention_generic::merge(sequences, {query_rows, key_rows, count, heads, kv_heads, head_dim, 0.0f}, out, lse, {splits, partial, statistics});                                    \
   }
 #define ATTENTION_BACKWARD(NAME, T, D, TM, KEYS, KTM, KKEYS)                                                                                                                         \
   extern "C" __global__ void __launch_bounds__(attention_generic::THREADS, 2) pan_attention_generic_dq_##NAME(const T *q, const T *k, const T *v, const T *out, const float *lse,       \
@@ -495,9 +571,10 @@ __device__ __forceinline__ void backward_keys(const T *__restrict__ q, const T *
   ATTENTION_FORWARD(NAME##_64, T, 64, 8, 64)            \
   ATTENTION_FORWARD(NAME##_128, T, 128, 8, 32)          \
   ATTENTION_FORWARD(NAME##_256, T, 256, 3, 32)          \
-  ATTENTION_FORWARD(NAME##_64_few, T, 64, 1, 32)        \
-  ATTENTION_FORWARD(NAME##_128_few, T, 128, 1, 32)      \
-  ATTENTION_FORWARD(NAME##_256_few, T, 256, 1, 32)      \
+  ATTENTION_FEW(NAME, T, 64)                            \
+  ATTENTION_FEW(NAME, T, 128)                           \
+  ATTENTION_FEW(NAME, T, 256)                           \
+  ATTENTION_MERGE(NAME, T)                              \
   ATTENTION_BACKWARD(NAME##_64, T, 64, 4, 64, 4, 64)    \
   ATTENTION_BACKWARD(NAME##_128, T, 128, 4, 32, 4, 32)  \
   ATTENTION_BACKWARD(NAME##_256, T, 256, 3, 16, 3, 16)
@@ -506,6 +583,8 @@ ATTENTION_KERNELS(f32, float)
 ATTENTION_KERNELS(bf16, bf16)
 #undef ATTENTION_KERNELS
 #undef ATTENTION_BACKWARD
+#undef ATTENTION_MERGE
+#undef ATTENTION_FEW
 #undef ATTENTION_FORWARD
 #undef ATTENTION_SHAPE_VALUES
 #undef ATTENTION_SHAPE

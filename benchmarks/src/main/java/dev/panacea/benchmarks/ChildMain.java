@@ -92,7 +92,7 @@ public final class ChildMain {
         int[] ids = ids(model.config(), length);
         serve(true, length, LlamaCost.promptFlops(model.config(), length), () -> {
             try (KvCache cache = model.newCache(1, length)) {
-                return model.next(cache, new int[] {0}, List.of(ids))[0].length;
+                return model.next(cache, new int[] {0}, List.of(ids)).best().length;
             }
         });
     }
@@ -107,7 +107,7 @@ public final class ChildMain {
             model.next(cache, slot, List.of(Arrays.copyOf(ids, context - before)));
             serve(true, DECODED, DECODED * LlamaCost.decodeBytes(model.config(), model.weightBytes(), context), () -> {
                 for (int i = 0; i < DECODED; i++) {
-                    model.next(cache, slot, List.of(new int[] {ids[cache.length(0)]}));
+                    model.next(cache, slot, List.of(new int[] {ids[cache.length(0)]})).best();
                 }
                 return DECODED;
             });

@@ -1,16 +1,22 @@
 package dev.panacea.bindings;
 
+import java.io.IOException;
+import java.io.InputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 
 /** A library of the system that is opened when it is first needed and stays open: a file named by a setting, else the first of some names that the system's loader finds. */
 final class DynamicLibrary {
+    /** What shared libraries of Linux begin with. */
+    private static final byte[] ELF = {0x7f, 'E', 'L', 'F'};
+
     private final String what;
     private final Setting file;
     private final List<String> names;
@@ -46,7 +52,8 @@ final class DynamicLibrary {
                 }
                 refusals.add(candidate + setting.map(v -> ", named by " + v.origin() + ",").orElse("") + " " + refusal);
             }
-            String text = "no " + what + ": " + String.join("; ", refusals) + ". " + remedy;
+            String without = setting.map(v -> ". Name another, or take " + v.origin() + " away to have the system's " + String.join(" or ", names)).orElse(". " + remedy);
+            String text = "no " + what + ": " + String.join("; ", refusals) + without;
             throw setting.isPresent() ? NativeLibraryException.misconfigured(text, null) : NativeLibraryException.unsupported(text, null);
         }
         return origin;
@@ -54,6 +61,12 @@ final class DynamicLibrary {
 
     /** Why it cannot be opened; empty if it could. */
     private String open(String candidate) {
+        if (candidate.contains("/")) {
+            String refusal = refusal(Path.of(candidate));
+            if (!refusal.isEmpty()) {
+                return refusal;
+            }
+        }
         SymbolLookup found;
         try {
             // Never closed: code of it may run until the process ends.
@@ -68,17 +81,25 @@ final class DynamicLibrary {
         return "";
     }
 
+    /** Why a file need not be tried; empty if it may be a library. The JVM prints warnings of its own about files that are none. */
+    private static String refusal(Path file) {
+        if (!Files.isRegularFile(file)) {
+            return "is not a file";
+        }
+        try (InputStream in = Files.newInputStream(file)) {
+            return !Platform.current().os().equals("linux") || Arrays.equals(in.readNBytes(ELF.length), ELF) ? "" : "is not a shared library";
+        } catch (IOException e) {
+            return "cannot be read: " + e;
+        }
+    }
+
     /** The lookup keeps the loader's own words to itself; of a file, asking again in another way gets them. */
     private static String reason(String candidate) {
         if (!candidate.contains("/")) {
             return "is not found by the system's loader";
         }
-        Path path = Path.of(candidate).toAbsolutePath();
-        if (!Files.isRegularFile(path)) {
-            return "is not a file";
-        }
         try {
-            System.load(path.toString());
+            System.load(Path.of(candidate).toAbsolutePath().toString());
             return "cannot be loaded";
         } catch (UnsatisfiedLinkError e) {
             return "cannot be loaded: " + e.getMessage();

@@ -4,7 +4,6 @@ import dev.panacea.kernels.DType;
 import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.Weight;
-import java.lang.foreign.MemorySegment;
 
 /**
  * The output embedding and the loss in one operation, some rows at a time: the logits of a whole batch never exist. The gradient is made
@@ -31,23 +30,23 @@ public final class LinearCrossEntropy {
     }
 
     /**
-     * Negative log-likelihood, in nats, of each target.
+     * Negative log-likelihood, in nats, of each target: F32 [n], on the device, since waiting for it here would keep a GPU from its next work.
      *
      * @param x [n, hidden], the normalised states that predict the targets
      * @param targets I32 [n]
      * @param gradScale factor of the gradient: 1 / target tokens of the optimizer step
      */
-    public static float[] apply(Tape tape, Var x, Weight head, DeviceBuffer targets, float gradScale) {
+    public static DeviceBuffer apply(Tape tape, Var x, Weight head, DeviceBuffer targets, float gradScale) {
         Kernels k = tape.kernels();
         int n = x.rows();
         int vocab = head.rows();
         int hidden = head.cols();
+        DeviceBuffer losses = tape.arena().allocate(DType.F32, n);
         if (n == 0) {
-            return new float[0];
+            return losses;
         }
         int chunk = Math.min(n, rowsAtATime(vocab));
         DType type = x.value().type();
-        DeviceBuffer losses = tape.arena().allocate(DType.F32, n);
         DeviceBuffer logits = tape.arena().allocate(DType.F32, (long) chunk * vocab);
         DeviceBuffer gradient = tape.isTraining() && type != DType.F32 ? tape.arena().allocate(type, (long) chunk * vocab) : logits;
         for (int from = 0; from < n; from += chunk) {
@@ -61,14 +60,11 @@ public final class LinearCrossEntropy {
                 k.crossEntropy(logits, targets.slice(from, rows), rows, vocab, losses.slice(from, rows));
             }
         }
-        float[] out = new float[n];
-        k.download(losses, MemorySegment.ofArray(out));
         tape.arena().free(logits);
         if (gradient != logits) {
             tape.arena().free(gradient);
         }
-        tape.arena().free(losses);
-        return out;
+        return losses;
     }
 
     /** Sum in double precision: a mean over many tokens should not depend on their order. */

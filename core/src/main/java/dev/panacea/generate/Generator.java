@@ -1,11 +1,15 @@
 package dev.panacea.generate;
 
+import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.KvCache;
 import dev.panacea.llama.LlamaModel;
+import dev.panacea.llama.Predictions;
+import dev.panacea.llama.Predictions.Largest;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.function.IntConsumer;
 import java.util.stream.IntStream;
 
@@ -57,19 +61,35 @@ public final class Generator {
             List<Answer> active = new ArrayList<>(answers);
             // Prompts one by one: together they would need memory for all their activations at once.
             for (Answer a : answers) {
-                a.accept(model.next(cache, new int[] {a.slot}, List.of(a.prompt()))[0], stopTokens, config.maxNewTokens(), onToken);
+                Predictions next = model.next(cache, new int[] {a.slot}, List.of(a.prompt()));
+                a.accept(choose(next, List.of(a), config)[0], stopTokens, config.maxNewTokens(), onToken);
             }
             active.removeIf(a -> a.done);
             while (!active.isEmpty()) {
                 int[] slots = active.stream().mapToInt(a -> a.slot).toArray();
-                float[][] logits = model.next(cache, slots, active.stream().map(Answer::lastToken).toList());
+                int[] ids = choose(model.next(cache, slots, active.stream().map(Answer::lastToken).toList()), active, config);
                 for (int i = 0; i < slots.length; i++) {
-                    active.get(i).accept(logits[i], stopTokens, config.maxNewTokens(), onToken);
+                    active.get(i).accept(ids[i], stopTokens, config.maxNewTokens(), onToken);
                 }
                 active.removeIf(a -> a.done);
             }
             return answers.stream().map(Answer::tokens).toList();
         }
+    }
+
+    /** The next token of each answer, by as little of the logits as decides it. */
+    private static int[] choose(Predictions next, List<Answer> answers, GenerationConfig config) {
+        if (config.temperature() == 0 && config.repetitionPenalty() == 1) {
+            return next.best();
+        }
+        List<Largest> largest = next.inReach() || !Sampler.largestMayDecide(config) ? List.of() : next.largest(Kernels.MOST_OF_A_ROW, Sampler.temperatureOfSum(config));
+        int[] ids = new int[answers.size()];
+        for (int i = 0; i < ids.length; i++) {
+            Answer a = answers.get(i);
+            OptionalInt decided = largest.isEmpty() ? OptionalInt.empty() : a.sampler.among(largest.get(i), a.tokens, a.length);
+            ids[i] = decided.isPresent() ? decided.getAsInt() : a.sampler.next(next.logits(i), a.tokens, a.length);
+        }
+        return ids;
     }
 
     /** The tokens of one sequence: prompt, then answer. */
@@ -101,8 +121,7 @@ public final class Generator {
             return Arrays.copyOfRange(tokens, promptLength, length);
         }
 
-        void accept(float[] logits, int[] stopTokens, int maxNewTokens, IntConsumer onToken) {
-            int id = sampler.next(logits, tokens, length);
+        void accept(int id, int[] stopTokens, int maxNewTokens, IntConsumer onToken) {
             if (IntStream.of(stopTokens).anyMatch(s -> s == id)) {
                 done = true;
                 return;

@@ -1,12 +1,19 @@
 package dev.panacea.generate;
 
+import dev.panacea.kernels.Kernels;
+import dev.panacea.llama.Predictions.Largest;
 import java.util.Arrays;
+import java.util.BitSet;
+import java.util.OptionalInt;
 import java.util.SplittableRandom;
+import java.util.function.IntToDoubleFunction;
 
 /** Chooses the next token from logits: repetition penalty, temperature, top-k, top-p, in transformers' order. */
 final class Sampler {
     /** Eight to a logit, the last for everything further than 32 from the best. */
     private static final int BUCKETS = 257;
+    /** Between the sum of {@link Largest} and the one that {@link #sample} takes: as much again for the roundings of differences here. */
+    private static final double SUM_ERROR = 2 * Kernels.SUM_ERROR;
 
     private final GenerationConfig config;
     private final SplittableRandom random;
@@ -16,23 +23,28 @@ final class Sampler {
         this.random = new SplittableRandom(seed);
     }
 
+    // ---- from all logits ---------------------------------------------------------------------------------------------
+
     /** @param seen prompt and answer so far; @param length how much of it is filled */
     int next(float[] logits, int[] seen, int length) {
-        penalize(logits, seen, length);
+        if (config.repetitionPenalty() != 1) {
+            seen(seen, length).stream().forEach(id -> logits[id] = penalized(logits[id]));
+        }
         if (config.temperature() == 0) {
             return best(logits);
         }
         return sample(logits);
     }
 
-    private void penalize(float[] logits, int[] seen, int length) {
-        if (config.repetitionPenalty() == 1) {
-            return;
-        }
+    private static BitSet seen(int[] tokens, int length) {
+        BitSet seen = new BitSet();
+        Arrays.stream(tokens, 0, length).forEach(seen::set);
+        return seen;
+    }
+
+    private float penalized(float logit) {
         float penalty = (float) config.repetitionPenalty();
-        for (int id : Arrays.stream(seen, 0, length).distinct().toArray()) {
-            logits[id] = logits[id] > 0 ? logits[id] / penalty : logits[id] * penalty;
-        }
+        return logit > 0 ? logit / penalty : logit * penalty;
     }
 
     private static int best(float[] logits) {
@@ -51,13 +63,12 @@ final class Sampler {
      */
     private int sample(float[] logits) {
         float max = logits[best(logits)];
-        double inverse = 1 / config.temperature();
         double[] p = new double[logits.length];
         double[] mass = new double[BUCKETS];
         int[] size = new int[BUCKETS];
         double sum = 0;
         for (int i = 0; i < p.length; i++) {
-            p[i] = Math.exp((logits[i] - max) * inverse);
+            p[i] = weight(logits[i], max);
             sum += p[i];
             int b = bucket(max - logits[i]);
             mass[b] += p[i];
@@ -72,10 +83,7 @@ final class Sampler {
         long[] order = new long[candidates];
         for (int i = 0, at = 0; i < p.length; i++) {
             if (bucket(max - logits[i]) <= last) {
-                // Logit in the upper half as an order-preserving integer, id in the lower: sorting longs sorts tokens by probability, ties by id.
-                int bits = Float.floatToIntBits(logits[i]);
-                int ordered = bits ^ (bits >> 31 & 0x7fffffff);
-                order[at++] = (long) ~ordered << 32 | i;
+                order[at++] = key(logits[i], i);
             }
         }
         if (config.topK() > 0 || config.topP() < 1) {
@@ -93,17 +101,110 @@ final class Sampler {
         while (count < kept && (count == 0 || nucleus < config.topP() * sum)) {
             nucleus += p[(int) order[count++]];
         }
-        double u = random.nextDouble() * nucleus;
-        for (int i = 0; i < count; i++) {
-            u -= p[(int) order[i]];
-            if (u < 0) {
-                return (int) order[i];
-            }
-        }
-        return (int) order[count - 1];
+        return (int) order[drawn(count, nucleus, i -> p[(int) order[i]])];
     }
 
     private static int bucket(float below) {
         return (int) Math.min(BUCKETS - 1, below * 8);
+    }
+
+    private double weight(float logit, float max) {
+        return Math.exp((logit - max) * (1 / config.temperature()));
+    }
+
+    /** One of {@code count} by weights that add up to {@code sum}. */
+    private int drawn(int count, double sum, IntToDoubleFunction weights) {
+        double u = random.nextDouble() * sum;
+        for (int i = 0; i < count; i++) {
+            u -= weights.applyAsDouble(i);
+            if (u < 0) {
+                return i;
+            }
+        }
+        return count - 1;
+    }
+
+    // ---- a logit and an id as one number -----------------------------------------------------------------------------
+
+    /**
+     * The logit in the upper half as an integer of the opposite order, the id in the lower: sorting these sorts tokens by probability, ties by id. Both
+     * zeros are one.
+     */
+    private static long key(float logit, int id) {
+        return (long) ~ordered(Float.floatToIntBits(logit + 0f)) << 32 | id;
+    }
+
+    private static float logit(long key) {
+        return Float.intBitsToFloat(ordered(~(int) (key >> 32)));
+    }
+
+    /** The bits of a float as an integer of the same order, and back. */
+    private static int ordered(int bits) {
+        return bits ^ (bits >> 31 & 0x7fffffff);
+    }
+
+    // ---- from the largest logits -------------------------------------------------------------------------------------
+
+    /** Whether {@link #among} can decide at all; not where unlikely tokens count as well, or seen ones become more likely. */
+    static boolean largestMayDecide(GenerationConfig config) {
+        boolean few = config.temperature() == 0 || (config.topK() == 0 ? config.topP() < 1 : config.topK() <= Kernels.MOST_OF_A_ROW);
+        return few && config.repetitionPenalty() >= 1;
+    }
+
+    /** For the sum of {@link Largest}, which does not matter to greedy decoding. */
+    static double temperatureOfSum(GenerationConfig config) {
+        return config.temperature() == 0 ? 1 : config.temperature();
+    }
+
+    /**
+     * Exactly the token that {@link #next} would choose of the whole vocabulary, where the largest logits decide which it is. Empty where they do not: the
+     * nucleus may reach beyond them, or the error of the sum leaves open where it ends. Nothing has been drawn then.
+     */
+    OptionalInt among(Largest largest, int[] seen, int length) {
+        BitSet penalizedIds = config.repetitionPenalty() == 1 ? new BitSet() : seen(seen, length);
+        float least = largest.logits()[largest.logits().length - 1];
+        double changed = 0;
+        long[] order = new long[largest.ids().length];
+        int certain = 0;
+        for (int i = 0; i < order.length; i++) {
+            int id = largest.ids()[i];
+            float logit = penalizedIds.get(id) ? penalized(largest.logits()[i]) : largest.logits()[i];
+            changed += weight(logit, largest.logits()[0]) - weight(largest.logits()[i], largest.logits()[0]);
+            penalizedIds.clear(id);
+            order[i] = key(logit, id);
+            // Others have at most the least of these: the order of what exceeds it is known.
+            certain += logit > least || largest.all() ? 1 : 0;
+        }
+        if (certain == 0) {
+            return OptionalInt.empty();
+        }
+        Arrays.sort(order);
+        if (config.temperature() == 0) {
+            return OptionalInt.of((int) order[0]);
+        }
+        float max = logit(order[0]);
+        double[] p = new double[config.topK() == 0 ? certain : Math.min(config.topK(), order.length)];
+        if (p.length > certain) {
+            return OptionalInt.empty();
+        }
+        double lower = 0;
+        for (int i = 0; i < p.length; i++) {
+            p[i] = weight(logit(order[i]), max);
+            lower += p[i];
+        }
+        double upper = lower;
+        if (config.topK() == 0) {
+            // Relative to the greatest logit now; of what others have lost nothing is known but that it is not more than they had.
+            double scale = 1 / weight(max, largest.logits()[0]);
+            upper = (largest.sum() * (1 + SUM_ERROR) + changed) * scale;
+            lower = (largest.sum() * (1 - SUM_ERROR) + changed - penalizedIds.cardinality() * weight(least, largest.logits()[0])) * scale;
+        }
+        double nucleus = 0;
+        int count = 0;
+        while (count < p.length && (count == 0 || nucleus < config.topP() * lower)) {
+            nucleus += p[count++];
+        }
+        boolean open = config.topK() == 0 && !(nucleus >= config.topP() * upper);
+        return open ? OptionalInt.empty() : OptionalInt.of((int) order[drawn(count, nucleus, i -> p[i])]);
     }
 }

@@ -109,7 +109,8 @@ public final class KvCache implements AutoCloseable {
 
         /** On the device, for one step. */
         Placed place(StepArena arena) {
-            return new Placed(new TokenBatch(ids.length, arena.ints(ids), arena.ints(positions), arena.ints(table), table.length / 4), arena.ints(rows));
+            List<DeviceBuffer> placed = arena.ints(ids, positions, table, rows);
+            return new Placed(new TokenBatch(ids.length, placed.get(0), placed.get(1), placed.get(2), table.length / 4), placed.get(3));
         }
     }
 

@@ -11,6 +11,7 @@ import dev.panacea.autograd.Var;
 import dev.panacea.io.Checkpoint;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.DeviceBuffer;
+import dev.panacea.kernels.DeviceMemory;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.kernels.Weight;
@@ -46,6 +47,7 @@ public final class LlamaModel implements AutoCloseable {
     private final StepArena arena;
     private final Map<StepShape, Long> stepBytes = new LinkedHashMap<>();
     private Optional<DecodeStep> decode = Optional.empty();
+    private Optional<DeviceMemory> results = Optional.empty();
 
     private LlamaModel(Kernels kernels, LlamaConfig config, LoadOptions options, WeightLoader weights) {
         this.kernels = kernels;
@@ -177,6 +179,38 @@ public final class LlamaModel implements AutoCloseable {
 
     /** As {@link #losses(List, int[], int[], float, boolean)}, where training may go with less memory. */
     public float[] losses(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass) {
+        return read(lossesOnDevice(sequences, targetRows, targets, gradScale, pass));
+    }
+
+    /**
+     * As {@link #losses(List, int[], int[], float, Pass)}, without waiting for the device.
+     *
+     * @param into a part of {@link #roomForLosses}, for as many as there are targets
+     */
+    public void losses(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass, DeviceBuffer into) {
+        kernels.copy(lossesOnDevice(sequences, targetRows, targets, gradScale, pass), into, targets.length, false);
+    }
+
+    /**
+     * Memory of the device for the losses of some micro-batches, which stand there until it is asked for again, or tokens are predicted.
+     *
+     * @return F32 [targets]
+     */
+    public DeviceBuffer roomForLosses(int targets) {
+        return results(4L * targets).view(DType.F32, 0, targets);
+    }
+
+    /** Memory that outlives a step of the arena; what was in it is gone. */
+    private DeviceMemory results(long bytes) {
+        if (results.isEmpty() || results.get().byteSize() < bytes) {
+            results.ifPresent(DeviceMemory::close);
+            results = Optional.empty();
+            results = Optional.of(kernels.allocate(bytes));
+        }
+        return results.get();
+    }
+
+    private DeviceBuffer lossesOnDevice(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass) {
         rope.ensure(longest(checked(sequences)));
         return step(lossShape(sequences, targetRows.length, pass), pass, tape -> losses(tape, sequences, targetRows, targets, gradScale, pass, layers));
     }
@@ -217,14 +251,15 @@ public final class LlamaModel implements AutoCloseable {
         arena.close();
     }
 
-    private float[] losses(Tape tape, List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass, List<LlamaLayer> through) {
+    private DeviceBuffer losses(Tape tape, List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass, List<LlamaLayer> through) {
         TokenBatch batch = TokenBatch.of(tape.arena(), sequences);
+        List<DeviceBuffer> predictions = tape.arena().ints(targetRows, targets);
         Var hidden = hidden(tape, batch, through, pass == Pass.TRAINING_CHECKPOINTED);
-        Var predicting = GatherRows.apply(tape, hidden, tape.arena().ints(targetRows), targetRows.length);
+        Var predicting = GatherRows.apply(tape, hidden, predictions.getFirst(), targetRows.length);
         tape.release(hidden);
         Var normed = RmsNorm.apply(tape, predicting, finalNorm, config.rmsNormEps());
         tape.release(predicting);
-        float[] losses = LinearCrossEntropy.apply(tape, normed, head, tape.arena().ints(targets), gradScale);
+        DeviceBuffer losses = LinearCrossEntropy.apply(tape, normed, head, predictions.getLast(), gradScale);
         if (tape.isTraining()) {
             tape.backward();
         }
@@ -265,32 +300,28 @@ public final class LlamaModel implements AutoCloseable {
      *
      * @param active numbers of the slots
      * @param tokens new tokens of each, at least one
-     * @return logits of the last token of each, [active.length][vocab]
+     * @return what follows the last token of each
      */
-    public float[][] next(KvCache cache, int[] active, List<int[]> tokens) {
+    public Predictions next(KvCache cache, int[] active, List<int[]> tokens) {
         checked(tokens);
         KvCache.Append append = cache.append(active, tokens);
         rope.ensure(append.longest());
-        float[] flat = append.tokens() == active.length ? oneEach(cache, append) : several(cache, append);
+        DeviceBuffer logits = append.tokens() == active.length ? oneEach(cache, append) : several(cache, append);
         cache.appended(active, tokens);
-        float[][] rows = new float[active.length][];
-        for (int i = 0; i < rows.length; i++) {
-            rows[i] = Arrays.copyOfRange(flat, i * config.vocabSize(), (i + 1) * config.vocabSize());
-        }
-        return rows;
+        return new Predictions(kernels, logits, config.vocabSize(), this::results);
     }
 
-    private float[] several(KvCache cache, KvCache.Append append) {
+    private DeviceBuffer several(KvCache cache, KvCache.Append append) {
         int[] last = new int[append.table().length / 4];
         Arrays.setAll(last, i -> append.table()[4 * i] + append.table()[4 * i + 1] - 1);
-        return read(step(new StepShape("next", append.tokens(), last.length, last.length), Pass.EVALUATION, tape -> {
+        return step(new StepShape("next", append.tokens(), last.length, last.length), Pass.EVALUATION, tape -> {
             Var hidden = hidden(tape, cache, append.place(tape.arena()));
             return logits(tape, GatherRows.apply(tape, hidden, tape.arena().ints(last), last.length));
-        }));
+        });
     }
 
     /** One token for each slot, which comes again and again: the same calls on the same buffers as the last time, unless something has moved. */
-    private float[] oneEach(KvCache cache, KvCache.Append append) {
+    private DeviceBuffer oneEach(KvCache cache, KvCache.Append append) {
         int n = append.tokens();
         reserveStepBytes(plan(new StepShape("next one", n, n, n), Pass.EVALUATION, tape -> logits(tape, hidden(tape, cache, DecodeStep.planned(n)))));
         DecodeStep.Place place = new DecodeStep.Place(cache, n, arena.blocks(), rope.cos());
@@ -302,7 +333,7 @@ public final class LlamaModel implements AutoCloseable {
                 return logits(tape, hidden(tape, cache, inputs));
             }));
         }
-        return read(decode.get().run(append));
+        return decode.get().run(append);
     }
 
     private Var hidden(Tape tape, KvCache cache, KvCache.Placed inputs) {
@@ -411,6 +442,7 @@ public final class LlamaModel implements AutoCloseable {
     @Override
     public void close() {
         forgetDecodeStep();
+        results.ifPresent(DeviceMemory::close);
         arena.close();
         rope.close();
         weights.close();

@@ -33,6 +33,7 @@ public record TokenBatch(int tokens, DeviceBuffer ids, DeviceBuffer positions, D
             table[4 * i + 3] = s.length;
             at += s.length;
         }
-        return new TokenBatch(total, arena.ints(ids), arena.ints(positions), arena.ints(table), sequences.size());
+        List<DeviceBuffer> placed = arena.ints(ids, positions, table);
+        return new TokenBatch(total, placed.get(0), placed.get(1), placed.get(2), sequences.size());
     }
 }

@@ -72,7 +72,8 @@ public final class WeightLoader implements AutoCloseable {
 
     /**
      * A matrix as its file holds it: ggml's blocks or plain numbers, mapped where the device reads host memory, or the 4-bit weights of
-     * bitsandbytes; else, and where the kernels do not read the blocks, as {@link #dense}. What is mapped lives as long as the checkpoint is open.
+     * bitsandbytes; else, and where the kernels do not read the blocks, as {@link #dense}. A device with memory of its own gets plain numbers in
+     * {@code type}. What is mapped lives as long as the checkpoint is open.
      */
     public Weight kept(String name, DType type) {
         Optional<Checkpoint.Stored4Bit> quantized = checkpoint.stored4Bit(name);
@@ -83,7 +84,28 @@ public final class WeightLoader implements AutoCloseable {
         if (blocks.isEmpty() || !BlockWeight.supports(blocks.get().type())) {
             return expanded(name, type, blocks);
         }
-        return kept(matrix(name), blocks.get());
+        boolean numbers = blocks.get().type().blockElements() == 1;
+        return numbers && !kernels.readsHostMemory() ? numbers(matrix(name), blocks.get(), type) : kept(matrix(name), blocks.get());
+    }
+
+    /** Plain numbers in the order of the matrix: a device that has a copy of its own need not convert them, and put their rows in order, for every product. */
+    private Weight numbers(long[] shape, Checkpoint.StoredBlocks s, DType type) {
+        int rows = (int) shape[0];
+        int cols = (int) shape[1];
+        long rowBytes = s.type().byteSize(cols);
+        // Rows change places within their head only.
+        int head = Math.max(1, s.pairDim());
+        int atATime = (int) Math.min(rows, head * Math.max(1, 4L * CHUNK / (head * rowBytes)));
+        DeviceBuffer target = own(type, (long) rows * cols);
+        try (DeviceMemory piece = kernels.allocate(atATime * rowBytes)) {
+            for (int from = 0; from < rows; from += atATime) {
+                int count = Math.min(atATime, rows - from);
+                DeviceBuffer stored = piece.view(DType.U8, 0, count * rowBytes);
+                kernels.upload(s.data().asSlice(from * rowBytes, count * rowBytes), stored);
+                kernels.dequantize(new BlockWeight(s.type(), stored, count, cols, s.pairDim()), target.slice((long) from * cols, (long) count * cols));
+            }
+        }
+        return new DenseWeight(target, rows, cols);
     }
 
     private Weight kept(long[] shape, Checkpoint.StoredBlocks s) {

@@ -5,7 +5,10 @@ import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.DeviceMemory;
 import dev.panacea.kernels.Kernels;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.IdentityHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
@@ -103,6 +106,18 @@ public final class StepArena implements AutoCloseable {
         DeviceBuffer buffer = allocate(DType.I32, values.length);
         kernels.upload(MemorySegment.ofArray(values), buffer);
         return buffer;
+    }
+
+    /** As {@link #ints(int[])}, several of them in one copy; they cannot be given back before the step ends. */
+    public List<DeviceBuffer> ints(int[]... several) {
+        DeviceBuffer all = ints(Arrays.stream(several).flatMapToInt(Arrays::stream).toArray());
+        List<DeviceBuffer> parts = new ArrayList<>();
+        long at = 0;
+        for (int[] values : several) {
+            parts.add(all.slice(at, values.length));
+            at += values.length;
+        }
+        return parts;
     }
 
     /**

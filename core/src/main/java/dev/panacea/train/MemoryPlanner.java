@@ -44,6 +44,7 @@ final class MemoryPlanner {
      */
     MemoryPlan plan(List<TokenizedExample> examples, Batches batches, int steps, long optimizerBytes) {
         List<Targets> largest = largest(examples, batches, steps);
+        model.roomForLosses(mostTargets(examples));
         model.releaseStepBytes();
         // Once without knowing the scratch memory, so that nothing runs at all where the rest is too much already.
         decide(largest, optimizerBytes);
@@ -55,6 +56,12 @@ final class MemoryPlanner {
         MemoryPlan plan = decide(largest, optimizerBytes);
         model.reserveStepBytes(plan.step());
         return plan;
+    }
+
+    /** Of an optimizer step, at most. */
+    private int mostTargets(List<TokenizedExample> examples) {
+        long sequences = Math.min(examples.size(), (long) config.perDeviceTrainBatchSize() * config.gradientAccumulationSteps());
+        return Math.toIntExact(sequences * examples.stream().mapToInt(TokenizedExample::targetTokens).max().orElse(0));
     }
 
     private void rehearse(Targets t) {

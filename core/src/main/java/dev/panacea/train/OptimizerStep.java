@@ -4,11 +4,13 @@ import dev.panacea.autograd.LinearCrossEntropy;
 import dev.panacea.data.Batches;
 import dev.panacea.data.Targets;
 import dev.panacea.data.TokenizedExample;
+import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.Pass;
 import dev.panacea.optim.Optimizer;
 import dev.panacea.optim.TrainableParameters;
+import java.lang.foreign.MemorySegment;
 import java.util.List;
 
 /**
@@ -67,16 +69,21 @@ public final class OptimizerStep {
             throw new IllegalArgumentException("no example of this step has a target token");
         }
         parameters.clearGradients();
-        double sum = 0;
+        DeviceBuffer onDevice = model.roomForLosses(targets);
+        int at = 0;
         for (List<TokenizedExample> batch : examples.microBatches()) {
             Targets t = Targets.of(batch);
             if (t.ids().length == 0) {
                 continue;
             }
-            sum += LinearCrossEntropy.sum(model.losses(t.sequences(), t.rows(), t.ids(), 1f / targets, pass));
+            model.losses(t.sequences(), t.rows(), t.ids(), 1f / targets, pass, onDevice.slice(at, t.ids().length));
+            at += t.ids().length;
         }
-        double loss = sum / targets;
+        // A device is waited for here, once all of its work has been asked for, and not after every micro-batch.
         double norm = parameters.gradientNorm();
+        float[] losses = new float[targets];
+        model.kernels().download(onDevice, MemorySegment.ofArray(losses));
+        double loss = LinearCrossEntropy.sum(losses) / targets;
         if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
             throw new PanaceaException("the loss became " + loss + " with a gradient norm of " + norm + "; lower the learning rate, or look for odd rows in the data");
         }

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.DType;
+import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.kernels.RepeatedCalls;
@@ -16,8 +17,10 @@ import dev.panacea.lora.LoraAdapter;
 import dev.panacea.testing.KernelsProxy;
 import dev.panacea.testing.TestBackend;
 import dev.panacea.testing.TinyModel;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
@@ -58,7 +61,7 @@ class GeneratorTest {
             for (int piece : new int[] {7, 1, 1, 5, 9}) {
                 int[] part = Arrays.copyOfRange(text, at, at + piece);
                 at += piece;
-                float[] logits = model.next(cache, new int[] {1}, List.of(part))[0];
+                float[] logits = model.next(cache, new int[] {1}, List.of(part)).logits(0);
                 for (int i = 0; i < logits.length; i++) {
                     assertThat(logits[i]).isCloseTo(whole[(at - 1) * TinyModel.VOCAB + i], within(1e-4f));
                 }
@@ -117,7 +120,7 @@ class GeneratorTest {
             fresh.next(cache, new int[] {0}, List.of(Arrays.copyOf(text, at[0])));
             fresh.next(other, new int[] {0}, List.of(Arrays.copyOf(text, 20)));
             for (int i = 0; i < at.length; i++) {
-                float[] logits = fresh.next(cache, new int[] {0}, List.of(new int[] {text[at[i]]}))[0];
+                float[] logits = fresh.next(cache, new int[] {0}, List.of(new int[] {text[at[i]]})).logits(0);
                 for (int v = 0; v < logits.length; v++) {
                     assertThat(logits[v]).as("token " + at[i]).isCloseTo(expected.get(i)[v], within(1e-4f));
                 }
@@ -170,9 +173,54 @@ class GeneratorTest {
     void samplingFollowsItsSeed() {
         int[] prompt = prompt(8, 3);
         Generator g = new Generator(model);
-        int[] a = g.generate(prompt, GenerationConfig.sampling(20, 1, 0.95, 1), NO_STOP, id -> {});
-        assertThat(g.generate(prompt, GenerationConfig.sampling(20, 1, 0.95, 1), NO_STOP, id -> {})).isEqualTo(a);
-        assertThat(g.generate(prompt, GenerationConfig.sampling(20, 1, 0.95, 2), NO_STOP, id -> {})).isNotEqualTo(a);
+        int[] a = g.generate(prompt, GenerationConfig.sampling(12, 1, 0.95, 1), NO_STOP, id -> {});
+        assertThat(g.generate(prompt, GenerationConfig.sampling(12, 1, 0.95, 1), NO_STOP, id -> {})).isEqualTo(a);
+        assertThat(g.generate(prompt, GenerationConfig.sampling(12, 1, 0.95, 2), NO_STOP, id -> {})).isNotEqualTo(a);
+    }
+
+    /** A device with memory of its own hands over what decides, not whole rows of logits; the tokens are those that all logits give. */
+    @Test
+    void tokensAreThoseOfAllLogits() {
+        List<Long> downloads = new ArrayList<>();
+        Map<String, Function<Object[], Object>> remote = Map.of("readsHostMemory", arguments -> false, "download", arguments -> {
+            downloads.add(((DeviceBuffer) arguments[0]).byteSize());
+            kernels.download((DeviceBuffer) arguments[0], (MemorySegment) arguments[1]);
+            return null;
+        });
+        List<int[]> prompts = List.of(prompt(9, 1), prompt(4, 2));
+        int tokens = 5;
+        try (LlamaModel other = TinyModel.load(KernelsProxy.answering(kernels, call -> {}, remote), Quantization.NONE, DType.F32)) {
+            for (GenerationConfig config : new GenerationConfig[] {GenerationConfig.greedy(tokens), new GenerationConfig(tokens, 0, 0, 1, 1.3, 0), GenerationConfig.sampling(tokens, 0.7, 0.9, 4),
+                    new GenerationConfig(tokens, 1, 20, 0.95, 1.1, 5), new GenerationConfig(tokens, 1, 0, 1, 1, 6)}) {
+                downloads.clear();
+                List<int[]> answers = new Generator(other).generate(prompts, config, NO_STOP);
+                for (int i = 0; i < prompts.size(); i++) {
+                    assertThat(answers.get(i)).as(config.toString()).isEqualTo(fromAllLogits(prompts.get(i), config, config.seed() + i));
+                }
+                // The first of each text, then one for all of them together.
+                boolean rows = config.topK() == 0 && config.topP() == 1 && config.temperature() > 0;
+                long each = rows ? 4 * TinyModel.VOCAB : config.equals(GenerationConfig.greedy(tokens)) ? 4 : 4 * (2 * TinyModel.VOCAB + 1);
+                List<Long> expected = new ArrayList<>(Collections.nCopies(rows ? 2 * tokens : 2, each));
+                expected.addAll(Collections.nCopies(rows ? 0 : tokens - 1, 2 * each));
+                if (!rows && config.topK() == 0 && config.topP() < 1) {
+                    // The nucleus of so flat a distribution ends now and then where the error of its sum leaves it open.
+                    downloads.removeIf(bytes -> bytes == 4 * TinyModel.VOCAB);
+                }
+                assertThat(downloads).as("bytes downloaded, " + config).isEqualTo(expected);
+            }
+        }
+    }
+
+    private static int[] fromAllLogits(int[] prompt, GenerationConfig config, long seed) {
+        Sampler sampler = new Sampler(config, seed);
+        int[] text = Arrays.copyOf(prompt, prompt.length + config.maxNewTokens());
+        try (KvCache cache = model.newCache(1, text.length)) {
+            for (int at = prompt.length, held = 0; at < text.length; at++) {
+                text[at] = sampler.next(model.next(cache, new int[] {0}, List.of(Arrays.copyOfRange(text, held, at))).logits(0), text, at);
+                held = at;
+            }
+        }
+        return Arrays.copyOfRange(text, prompt.length, text.length);
     }
 
     @Test

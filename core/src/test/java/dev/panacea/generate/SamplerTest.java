@@ -3,9 +3,18 @@ package dev.panacea.generate;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.panacea.kernels.DType;
+import dev.panacea.kernels.DeviceBuffer;
+import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.ReferenceKernels;
+import dev.panacea.llama.Predictions.Largest;
+import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.Comparator;
+import java.util.Map;
+import java.util.OptionalInt;
 import java.util.SplittableRandom;
+import java.util.TreeMap;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
@@ -102,5 +111,62 @@ class SamplerTest {
                 }
             }
         }
+    }
+
+    /** The largest logits by the reference; the sum as far off as it may be. */
+    private static Largest largest(float[] logits, int k, double temperature, double error) {
+        int n = Math.min(k, logits.length);
+        Largest largest = new Largest(new int[n], new float[n], 0, n == logits.length);
+        float[] sum = new float[1];
+        try (Kernels kernels = new ReferenceKernels()) {
+            kernels.topK(buffer(DType.F32, logits), 1, logits.length, n, temperature, buffer(DType.I32, largest.ids()), buffer(DType.F32, largest.logits()), buffer(DType.F32, sum));
+        }
+        return new Largest(largest.ids(), largest.logits(), (float) (sum[0] * (1 + error)), largest.all());
+    }
+
+    private static DeviceBuffer buffer(DType type, Object array) {
+        return DeviceBuffer.ofHost(type, array instanceof int[] ints ? MemorySegment.ofArray(ints) : MemorySegment.ofArray((float[]) array));
+    }
+
+    /** What the largest logits decide is what all of them decide, and they do decide where it matters: real logits are as wide as 2 to 4. */
+    @Test
+    void theLargestLogitsDecideAsAllOfThemDo() {
+        SplittableRandom random = new SplittableRandom(5);
+        Map<Double, Integer> decided = new TreeMap<>();
+        int[] seen = random.ints(60, 0, 3000).toArray();
+        for (double width : new double[] {0.01, 2, 4, 40}) {
+            float[] logits = new float[3000];
+            for (int i = 0; i < logits.length; i++) {
+                // Some of them equal, both zeros among those.
+                logits[i] = i % 7 == 0 ? Math.round(random.nextGaussian() * width) * (i % 2 == 0 ? 1f : -1f) : (float) (random.nextGaussian() * width);
+            }
+            logits[17] = Float.NEGATIVE_INFINITY;
+            for (GenerationConfig config : new GenerationConfig[] {new GenerationConfig(1, 0, 0, 1, 1.2, 0), new GenerationConfig(1, 0.7, 0, 0.9, 1, 0), new GenerationConfig(1, 1.3, 0, 0.7, 1, 0),
+                    new GenerationConfig(1, 0.7, 0, 0.9, 1.1, 0), new GenerationConfig(1, 1, 40, 1, 1, 0), new GenerationConfig(1, 0.6, 50, 0.95, 1.3, 0)}) {
+                assertThat(Sampler.largestMayDecide(config)).isTrue();
+                for (int seed = 0; seed < 12; seed++) {
+                    double error = (seed % 3 - 1) * 0.9 * Kernels.SUM_ERROR;
+                    for (int k : new int[] {4, 600, 1024}) {
+                        Largest largest = largest(logits, k, Sampler.temperatureOfSum(config), error);
+                        int expected = new Sampler(config, seed).next(logits.clone(), seen, seen.length);
+                        OptionalInt token = new Sampler(config, seed).among(largest, seen, seen.length);
+                        if (token.isPresent()) {
+                            assertThat(token.getAsInt()).as("width %s, %s, the largest %d", width, config, k).isEqualTo(expected);
+                            decided.merge(width, 1, Integer::sum);
+                        }
+                    }
+                }
+            }
+        }
+        System.out.println("decided by the largest logits, of 216 tokens at each width: " + decided);
+        assertThat(decided.get(2.0)).isGreaterThan(130);
+        assertThat(decided.get(0.01)).isLessThan(130);
+    }
+
+    @Test
+    void whatUnlikelyTokensDecideIsNotLeftToTheLargest() {
+        assertThat(Sampler.largestMayDecide(new GenerationConfig(1, 1, 0, 1, 1, 0))).as("from all tokens").isFalse();
+        assertThat(Sampler.largestMayDecide(new GenerationConfig(1, 1, 1025, 1, 1, 0))).as("from too many").isFalse();
+        assertThat(Sampler.largestMayDecide(new GenerationConfig(1, 0, 0, 1, 0.9, 0))).as("seen tokens become likelier").isFalse();
     }
 }

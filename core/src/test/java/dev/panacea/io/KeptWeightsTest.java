@@ -15,6 +15,7 @@ import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.LoadOptions;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraAdapter;
+import dev.panacea.testing.KernelsProxy;
 import dev.panacea.testing.TestBackend;
 import dev.panacea.testing.TinyModel;
 import java.io.IOException;
@@ -143,6 +144,24 @@ class KeptWeightsTest {
             assertThat(expanded.mappedWeightBytes()).isZero();
             assertThat(expanded.weightBytes()).isEqualTo(2 * matrices + norms);
             assertThat(Quantization.defaultFor(checkpoint)).isEqualTo(Quantization.KEEP);
+        }
+    }
+
+    /** A device with memory of its own gets plain numbers in its type and the order of the matrix, not to be converted for every product. */
+    @Test
+    void plainNumbersOnADeviceAreThoseOfTheExpandedModel() {
+        for (GgmlType type : new GgmlType[] {GgmlType.F32, GgmlType.F16, GgmlType.BF16}) {
+            Path file = new BlockLlama(9, false).write(folder.resolve("numbers.gguf"), all(type));
+            for (DType activations : new DType[] {DType.F32, DType.BF16}) {
+                try (Kernels kernels = KernelsProxy.answering(new ReferenceKernels(), call -> {}, Map.of("readsHostMemory", arguments -> false));
+                        Checkpoint checkpoint = Checkpoints.open(file);
+                        LlamaModel kept = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.KEEP, activations));
+                        LlamaModel expanded = LlamaModel.load(kernels, checkpoint, new LoadOptions(Quantization.NONE, activations))) {
+                    assertThat(kept.logits(TEXT)).isEqualTo(expanded.logits(TEXT));
+                    assertThat(kept.weightBytes()).isEqualTo(expanded.weightBytes());
+                    assertThat(kept.mappedWeightBytes()).isZero();
+                }
+            }
         }
     }
 

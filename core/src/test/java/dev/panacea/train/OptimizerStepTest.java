@@ -12,7 +12,9 @@ import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraAdapter;
 import dev.panacea.optim.AdamW;
+import dev.panacea.testing.KernelsProxy;
 import dev.panacea.testing.TinyModel;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -54,6 +56,28 @@ class OptimizerStepTest {
     @Test
     void packedSequencesDoNotSeeEachOther() {
         assertSame(gradients(List.of(EIGHT)), gradients(EIGHT.stream().map(List::of).toList()));
+    }
+
+    /** What waits for a device, or may: however many micro-batches there are, the norm and the losses, when all work has been asked for. */
+    @Test
+    void aStepWaitsForTheDeviceAtItsEndOnly() {
+        List<String> calls = new ArrayList<>();
+        List<String> waits = List.of("download", "sumOfSquares");
+        try (Kernels kernels = Backends.open();
+                LlamaModel model = TinyModel.load(KernelsProxy.watching(kernels, calls::add), Quantization.NF4, DType.BF16);
+                LoraAdapter adapter = TinyModel.adapter(model);
+                AdamW optimizer = new AdamW(kernels, adapter.parameters(), 0.9, 0.999, 1e-8, 0)) {
+            adapter.attachTo(model);
+            OptimizerStep step = new OptimizerStep(model, adapter.parameters(), optimizer, 1);
+            Batches.Step four = new Batches.Step(EIGHT.stream().limit(4).map(List::of).toList());
+            step.run(four, 1e-3);
+            calls.clear();
+            step.run(four, 1e-3);
+            assertThat(calls.stream().filter(waits::contains)).containsExactly("sumOfSquares", "download");
+            assertThat(calls.subList(calls.indexOf("sumOfSquares"), calls.size())).doesNotContain("attentionBackward");
+            // A GPU has room for two that it has not made yet; a third one has to wait.
+            assertThat(calls.stream().filter("upload"::equals)).as("uploads of a micro-batch").hasSize(2 * 4);
+        }
     }
 
     private static void assertSame(Result a, Result b) {

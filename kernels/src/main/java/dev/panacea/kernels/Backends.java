@@ -2,6 +2,7 @@ package dev.panacea.kernels;
 
 import dev.panacea.bindings.Setting;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.slf4j.Logger;
@@ -16,9 +17,19 @@ public final class Backends {
 
     private Backends() {}
 
-    /** The device that {@code -Dpanacea.device} or {@code PANACEA_DEVICE} names; {@code cpu} where neither does. */
+    /**
+     * The device that {@code -Dpanacea.device} or {@code PANACEA_DEVICE} names; {@code cpu} where neither does.
+     *
+     * @throws PanaceaException if what is named is none of those that {@link #open(String)} takes
+     */
     public static String defaultDevice() {
-        return DEVICE.read().map(Setting.Value::text).orElse("cpu");
+        Optional<Setting.Value> device = DEVICE.read();
+        device.ifPresent(d -> {
+            if (!isName(d.text())) {
+                throw noDevice(d.text() + "\", which " + d.origin() + " names");
+            }
+        });
+        return device.map(Setting.Value::text).orElse("cpu");
     }
 
     /** The kernels of {@link #defaultDevice()}. */
@@ -44,10 +55,18 @@ public final class Backends {
      * @throws PanaceaException if it is none of those that {@link #open(String)} takes
      */
     public static void checkName(String device) {
-        String name = device.toLowerCase(Locale.ROOT);
-        if (!name.equals("cpu") && !CUDA.matcher(name).matches()) {
-            throw new PanaceaException("there is no device \"" + device + "\"; cpu, cuda or cuda:N is needed, N being the number of a GPU from 0 on");
+        if (!isName(device)) {
+            throw noDevice(device + "\"");
         }
+    }
+
+    private static boolean isName(String device) {
+        String name = device.toLowerCase(Locale.ROOT);
+        return name.equals("cpu") || CUDA.matcher(name).matches();
+    }
+
+    private static PanaceaException noDevice(String named) {
+        return new PanaceaException("there is no device \"" + named + "; cpu, cuda or cuda:N is needed, N being the number of a GPU from 0 on");
     }
 
     /**

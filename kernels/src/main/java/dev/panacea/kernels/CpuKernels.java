@@ -273,6 +273,24 @@ public final class CpuKernels implements Kernels {
     }
 
     @Override
+    public void argMax(DeviceBuffer logits, int rows, int vocab, DeviceBuffer ids) {
+        OperationChecks.argMax(logits, rows, vocab, ids);
+        run(() -> {
+            LargestLogits.argMax(logits, rows, vocab, ids);
+            return 0;
+        });
+    }
+
+    @Override
+    public void topK(DeviceBuffer logits, int rows, int vocab, int k, double temperature, DeviceBuffer ids, DeviceBuffer values, DeviceBuffer sums) {
+        OperationChecks.topK(logits, rows, vocab, k, temperature, ids, values, sums);
+        run(() -> {
+            LargestLogits.topK(logits, rows, vocab, k, temperature, ids, values, sums);
+            return 0;
+        });
+    }
+
+    @Override
     public void adamW(DeviceBuffer p, DeviceBuffer g, DeviceBuffer m, DeviceBuffer v, long n, AdamWStep step) {
         OperationChecks.adamW(p, g, m, v, n, step);
         run(() -> PanaceaCpu.pan_adamw(context, out("p", p), in("g", g), out("m", m), out("v", v), n, step.gradScale(), step.learningRate(), step.beta1(), step.beta2(), step.eps(),

@@ -84,8 +84,8 @@ final class CudaContext implements AutoCloseable {
             }
             try (InputStream in = CudaContext.class.getClassLoader().getResourceAsStream(RESOURCE)) {
                 if (in == null) {
-                    throw new UnsupportedBackendException("this build of Panacea has no CUDA kernels (no " + RESOURCE + " on the class path): add the jar panacea-kernels with the classifier"
-                            + " linux-x86_64-cuda, which is built where nvcc is found, or name a fat binary by " + FILE, null);
+                    throw new UnsupportedBackendException("this build of Panacea has no CUDA kernels (no " + RESOURCE + " on the class path): it was built without nvcc. Build it where nvcc is on the PATH, as"
+                            + " README.md says, add the jar panacea-kernels of classifier linux-x86_64-cuda, or name a fat binary by " + FILE, null);
                 }
                 return new CudaModule(device, in.readAllBytes(), "the jar's " + RESOURCE);
             }

@@ -7,6 +7,10 @@ final class CudaGenericAttention {
     private static final int THREADS = 128;
     /** Query rows of a tile in the kernels for few of them. */
     private static final int FEW_ROWS = 8;
+    /** Their keys are split so that there are about this many blocks, into parts of this many keys at least. */
+    private static final long FULL_GRID = 512;
+    private static final int MOST_SPLITS = 64;
+    private static final int LEAST_SPLIT = 128;
     private static final int LARGEST_HEAD = 256;
     /** Floats that follow each row of a tile in shared memory. */
     private static final int PAD = 4;
@@ -24,10 +28,26 @@ final class CudaGenericAttention {
         boolean few = tileRows <= (long) FEW_ROWS * count;
         int tile = few ? FEW_ROWS : d == 256 ? 24 : 64;
         int keys = few || d > 64 ? 32 : 64;
+        long tiles = tileRows / tile + count;
+        int splits = few ? (int) Math.max(1, Math.min(Math.min(MOST_SPLITS, FULL_GRID / (tiles * shape.kvHeads())), Math.ceilDiv(rows.keys, LEAST_SPLIT))) : 1;
         Launch launch = cuda.launch("pan_attention_generic_" + CudaContext.suffix(q) + "_" + d + (few ? "_few" : "")).threads(THREADS)
-                .grid(tileRows / tile + count, shape.kvHeads()).shared(Float.BYTES * ((tile + 2 * keys) * (d + PAD) + tile * (keys + PAD)));
+                .grid(tiles, shape.kvHeads(), splits).shared(Float.BYTES * ((tile + 2 * keys) * (d + PAD) + tile * (keys + PAD)));
         launch.arg(q).arg(k).arg(v).arg(sequences);
-        shape(launch, rows, count, shape, q, k, v, out).arg(out).arg(lse).pointer(cuda.report()).run();
+        shape(launch, rows, count, shape, q, k, v, out).arg(out).arg(lse).pointer(cuda.report());
+        if (!few) {
+            launch.run();
+            return;
+        }
+        long parts = rows.queries * shape.heads() * splits;
+        // Without splits nothing is written there.
+        long partial = splits == 1 ? 0 : cuda.scratch().at("parts of attention", parts * shape.headDim() * Float.BYTES);
+        long statistics = splits == 1 ? 0 : cuda.scratch().at("statistics of the parts of attention", parts * 8);
+        launch.arg(splits).pointer(partial).pointer(statistics).run();
+        if (splits > 1 && rows.queries > 0) {
+            cuda.launch("pan_attention_generic_merge_" + CudaContext.suffix(q)).threads(THREADS).grid(Math.ceilDiv(rows.queries * shape.heads(), THREADS / 32)).arg(sequences)
+                    .arg(rows.queries).arg(rows.keys).arg(count).arg(shape.heads()).arg(shape.kvHeads()).arg(shape.headDim()).arg(out).arg(lse)
+                    .arg(splits).pointer(partial).pointer(statistics).run();
+        }
     }
 
     void backward(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer out, DeviceBuffer lse, DeviceBuffer dout, DeviceBuffer sequences, int count, AttentionShape shape,

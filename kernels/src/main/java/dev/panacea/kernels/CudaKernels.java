@@ -27,6 +27,7 @@ public final class CudaKernels implements Kernels {
     private final CudaLinear linear;
     private final CudaAttention attention;
     private final CudaLoss loss;
+    private final CudaSampling sampling;
     private final CudaOptimizer optimizer;
     private boolean closed;
 
@@ -37,6 +38,7 @@ public final class CudaKernels implements Kernels {
         linear = new CudaLinear(cuda, weights);
         attention = new CudaAttention(cuda);
         loss = new CudaLoss(cuda);
+        sampling = new CudaSampling(cuda);
         optimizer = new CudaOptimizer(cuda);
     }
 
@@ -280,6 +282,18 @@ public final class CudaKernels implements Kernels {
         OperationChecks.crossEntropy(logits, targets, rows, vocab, losses);
         Checks.activation("gradient", gradient, Checks.elements(rows, vocab));
         run(rows, () -> loss.crossEntropyWithGrad(logits, targets, rows, vocab, gradScale, losses, gradient));
+    }
+
+    @Override
+    public void argMax(DeviceBuffer logits, int rows, int vocab, DeviceBuffer ids) {
+        OperationChecks.argMax(logits, rows, vocab, ids);
+        run(rows, () -> sampling.argMax(logits, rows, vocab, ids));
+    }
+
+    @Override
+    public void topK(DeviceBuffer logits, int rows, int vocab, int k, double temperature, DeviceBuffer ids, DeviceBuffer values, DeviceBuffer sums) {
+        OperationChecks.topK(logits, rows, vocab, k, temperature, ids, values, sums);
+        run(rows, () -> sampling.topK(logits, rows, vocab, k, temperature, ids, values, sums));
     }
 
     @Override

@@ -15,6 +15,13 @@ import java.util.Optional;
  * return when the result may be used by the next call.
  */
 public interface Kernels extends AutoCloseable {
+    /** The most that {@link #topK} gives of a row. */
+    int MOST_OF_A_ROW = 1024;
+    /**
+     * How far from the exact value the sums of {@link #topK} may be, relative to it. In single precision what lies 25 below the largest adds less than
+     * 2e-6 to the sum of 131,072 exponentials, exponents of less have an error of 3e-6 by their roundings, and the additions one of 2e-6.
+     */
+    double SUM_ERROR = 1e-5;
 
     /** What is running, for logs and reports, such as {@code "cpu AVX-512-BF16, 2 threads"}. */
     String description();
@@ -122,11 +129,12 @@ public interface Kernels extends AutoCloseable {
      * Causal attention over {@code count} independent sequences. {@code sequences} (I32 [count,4]) holds for each the first query row, the
      * number of query rows, the first key row and the number of key rows (at least as many); query j sees its keys 0 to keys - queries + j.
      * So one call serves right-padded and packed batches, prompts, and decoding with a cache. q, out [rows, heads, headDim]; k, v [rows,
-     * kvHeads, headDim]; lse F32 [rows, heads]: the natural logarithm of the softmax denominator. Rows of no sequence stay as they are.
+     * kvHeads, headDim]; lse F32 [rows, heads]: the natural logarithm of the softmax denominator. Rows of no sequence stay as they are. A query row belongs to
+     * one sequence; key rows may belong to several, as when a text has several continuations.
      */
     void attention(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer sequences, int count, AttentionShape shape, DeviceBuffer out, DeviceBuffer lse);
 
-    /** dq, dk, dv of {@link #attention} from dout, overwritten for the rows that belong to a sequence. */
+    /** dq, dk, dv of {@link #attention} from dout, overwritten for the rows that belong to a sequence; here a key row belongs to one as well. */
     void attentionBackward(DeviceBuffer q, DeviceBuffer k, DeviceBuffer v, DeviceBuffer out, DeviceBuffer lse, DeviceBuffer dout, DeviceBuffer sequences, int count,
             AttentionShape shape, DeviceBuffer dq, DeviceBuffer dk, DeviceBuffer dv);
 
@@ -155,6 +163,20 @@ public interface Kernels extends AutoCloseable {
 
     /** As {@link #crossEntropy}, and gradient[rows, vocab] = (softmax - onehot) * gradScale; gradient may be logits when it is F32. */
     void crossEntropyWithGrad(DeviceBuffer logits, DeviceBuffer targets, int rows, int vocab, float gradScale, DeviceBuffer losses, DeviceBuffer gradient);
+
+    /**
+     * ids[i] (I32) = the index of the largest of logits[i,:], F32 [rows, vocab]; of equal ones the lowest. What is not a number is less than every
+     * number, and both zeros are equal.
+     */
+    void argMax(DeviceBuffer logits, int rows, int vocab, DeviceBuffer ids);
+
+    /**
+     * The {@code k} largest logits of each row in the order of {@link #argMax}: ids I32 [rows, k], values F32 [rows, k]; and sums[i] (F32) =
+     * sum over the whole row of exp((logits[i,j] - values[i,0]) / temperature), to within {@link #SUM_ERROR} of it where these are finite.
+     *
+     * @param k at most {@link #MOST_OF_A_ROW}, and at most {@code vocab}
+     */
+    void topK(DeviceBuffer logits, int rows, int vocab, int k, double temperature, DeviceBuffer ids, DeviceBuffer values, DeviceBuffer sums);
 
     /** One AdamW update of n parameters p with gradient g and moments m, v, all F32. */
     void adamW(DeviceBuffer p, DeviceBuffer g, DeviceBuffer m, DeviceBuffer v, long n, AdamWStep step);

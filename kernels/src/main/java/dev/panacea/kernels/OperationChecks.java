@@ -143,6 +143,27 @@ final class OperationChecks {
         Checks.typed("losses", losses, DType.F32, rows);
     }
 
+    static void argMax(DeviceBuffer logits, int rows, int vocab, DeviceBuffer ids) {
+        Checks.positive("vocab", vocab);
+        Checks.typed("logits", logits, DType.F32, elements(rows, vocab));
+        Checks.typed("ids", ids, DType.I32, rows);
+    }
+
+    static void topK(DeviceBuffer logits, int rows, int vocab, int k, double temperature, DeviceBuffer ids, DeviceBuffer values, DeviceBuffer sums) {
+        Checks.positive("vocab", vocab);
+        Checks.positive("k", k);
+        if (k > Math.min(Kernels.MOST_OF_A_ROW, vocab)) {
+            throw new IllegalArgumentException("k is " + k + ", it must be at most " + Math.min(Kernels.MOST_OF_A_ROW, vocab));
+        }
+        if (!(temperature > 0)) {
+            throw new IllegalArgumentException("temperature is " + temperature + ", it must be positive");
+        }
+        Checks.typed("logits", logits, DType.F32, elements(rows, vocab));
+        Checks.typed("ids", ids, DType.I32, elements(rows, k));
+        Checks.typed("values", values, DType.F32, elements(rows, k));
+        Checks.typed("sums", sums, DType.F32, rows);
+    }
+
     static void adamW(DeviceBuffer p, DeviceBuffer g, DeviceBuffer m, DeviceBuffer v, long n, AdamWStep step) {
         Checks.positive("step", step.step());
         Checks.typed("p", p, DType.F32, elements(n));

@@ -176,6 +176,18 @@ public final class ReferenceKernels implements Kernels {
     }
 
     @Override
+    public void argMax(DeviceBuffer logits, int rows, int vocab, DeviceBuffer ids) {
+        OperationChecks.argMax(logits, rows, vocab, ids);
+        LargestLogits.argMax(logits, rows, vocab, ids);
+    }
+
+    @Override
+    public void topK(DeviceBuffer logits, int rows, int vocab, int k, double temperature, DeviceBuffer ids, DeviceBuffer values, DeviceBuffer sums) {
+        OperationChecks.topK(logits, rows, vocab, k, temperature, ids, values, sums);
+        LargestLogits.topK(logits, rows, vocab, k, temperature, ids, values, sums);
+    }
+
+    @Override
     public void adamW(DeviceBuffer p, DeviceBuffer g, DeviceBuffer m, DeviceBuffer v, long n, AdamWStep step) {
         OperationChecks.adamW(p, g, m, v, n, step);
         ReferenceLoss.adamW(p, g, m, v, n, step);

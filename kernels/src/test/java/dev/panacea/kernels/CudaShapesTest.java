@@ -115,8 +115,8 @@ class CudaShapesTest {
         LayerCases.attention(cases, DType.BF16, new Heads(32, 8, 128), new Sequences("two texts", 0, 70, 0, 70, 70, 9, 70, 9));
         LayerCases.attention(cases, DType.BF16, new Heads(24, 8, 128), new Sequences("a text", 0, 66, 0, 66));
         LayerCases.attention(cases, DType.BF16, new Heads(2, 1, 64), new Sequences("a text of 600", 0, 600, 0, 600));
-        LayerCases.attentionForward(cases, DType.BF16, new Heads(32, 8, 128), new Sequences("a long cache", 0, 1, 0, 4099));
-        LayerCases.attentionForward(cases, DType.BF16, new Heads(1, 1, 64), new Sequences("a long cached prompt", 0, 70, 0, 8192));
+        LayerCases.forward(cases, DType.BF16, new Heads(32, 8, 128), new Sequences("a long cache", 0, 1, 0, 4099));
+        LayerCases.forward(cases, DType.BF16, new Heads(1, 1, 64), new Sequences("a long cached prompt", 0, 70, 0, 8192));
         String wanted = System.getProperty("panacea.cases", "");
         cases.removeIf(c -> !c.toString().contains(wanted));
         return cases;

@@ -31,14 +31,14 @@ final class LayerCases {
             attention(cases, type, new Heads(24, 2, 16), new Sequences("ranges of a cached prompt beside a short one", 3, 150, 2, 291, 153, 20, 293, 20));
             attention(cases, type, new Heads(8, 2, 64), new Sequences("decoding farther", 0, 1, 0, 2500));
             attention(cases, type, new Heads(8, 2, 128), new Sequences("decoding three tokens", 0, 3, 0, 300, 3, 2, 300, 129));
+            attention(cases, type, new Heads(2, 2, 96), new Sequences("few queries, some of which see one part of the keys", 0, 8, 0, 129, 8, 1, 129, 300));
+            for (Heads heads : List.of(new Heads(4, 2, 64), new Heads(3, 3, 96))) {
+                forward(cases, type, heads, new Sequences("a text with several continuations", 0, 2, 0, 300, 2, 1, 0, 299, 3, 1, 100, 150));
+                forward(cases, type, heads, new Sequences("long continuations of one text", 0, 40, 0, 90, 40, 33, 0, 70));
+            }
             attention(cases, type, new Heads(6, 2, 64), new Sequences("batch", 0, 96, 0, 96, 96, 96, 96, 96, 192, 96, 192, 96, 288, 96, 288, 96));
             attention(cases, type, new Heads(7, 1, 256), new Sequences("one and a cached prompt", 0, 9, 0, 9, 9, 4, 9, 50));
             attention(cases, type, new Heads(2, 2, 160), new Sequences("decoding", 0, 1, 0, 131, 1, 1, 131, 65));
-            for (int headDim : new int[] {34, 64, 128}) {
-                // One prompt of several texts, that one of which is being read, others written.
-                attentionForward(cases, type, new Heads(4, 2, headDim), new Sequences("texts that share keys", 0, 40, 0, 40, 40, 30, 0, 40, 70, 1, 0, 39));
-                attentionForward(cases, type, new Heads(4, 2, headDim), new Sequences("tokens that share keys", 0, 1, 0, 300, 1, 1, 0, 299, 2, 2, 100, 200));
-            }
             if (type == DType.BF16) {
                 tiledAttention(cases);
             }
@@ -116,11 +116,19 @@ final class LayerCases {
 
     // ---- attention ---------------------------------------------------------------------------------------------------
 
-    record Heads(int heads, int kvHeads, int headDim) {}
+    record Heads(int heads, int kvHeads, int headDim) {
+        AttentionShape shape() {
+            return new AttentionShape(heads, kvHeads, headDim, (float) (1 / Math.sqrt(headDim)));
+        }
+    }
 
     private static final List<Heads> HEADS = List.of(new Heads(1, 1, 2), new Heads(3, 3, 16), new Heads(3, 1, 64), new Heads(8, 2, 34), new Heads(9, 3, 64), new Heads(4, 1, 128));
 
     record Sequences(String name, int... table) {
+        int count() {
+            return table.length / 4;
+        }
+
         int queryRows() {
             return IntStream.range(0, table.length / 4).map(i -> table[4 * i] + table[4 * i + 1]).max().orElse(0);
         }
@@ -169,39 +177,31 @@ final class LayerCases {
     }
 
     static void attention(List<KernelCase> cases, DType type, Heads h, Sequences s) {
-        attentionForward(cases, type, h, s);
-        attentionBackward(cases, type, h, s);
+        forward(cases, type, h, s);
+        backward(cases, type, h, s);
     }
 
-    private static AttentionShape shape(Heads h) {
-        return new AttentionShape(h.heads(), h.kvHeads(), h.headDim(), (float) (1 / Math.sqrt(h.headDim())));
+    private static String size(DType type, Heads h, Sequences s) {
+        return " %s %d/%d heads of %d, %s".formatted(type, h.heads(), h.kvHeads(), h.headDim(), s.name());
     }
 
-    private static String named(String operation, DType type, Heads h, Sequences s) {
-        return "%s %s %d/%d heads of %d, %s".formatted(operation, type, h.heads(), h.kvHeads(), h.headDim(), s.name());
-    }
-
-    static void attentionForward(List<KernelCase> cases, DType type, Heads h, Sequences s) {
-        AttentionShape shape = shape(h);
-        int count = s.table().length / 4;
+    static void forward(List<KernelCase> cases, DType type, Heads h, Sequences s) {
         int queryElements = s.queryRows() * h.heads() * h.headDim();
         int keyElements = s.keyRows() * h.kvHeads() * h.headDim();
-        int lseElements = s.queryRows() * h.heads();
-        KernelCase forward = new KernelCase(named("attention", type, h, s));
-        cases.add(forward.in("q", type, queryElements).in("k", type, keyElements).in("v", type, keyElements).ints("sequences", s.table())
-                .inOut("out", type, queryElements).inOut("lse", DType.F32, lseElements)
-                .call((k, b) -> k.attention(b.at("q"), b.at("k"), b.at("v"), b.at("sequences"), count, shape, b.at("out"), b.at("lse")))
-                .naive(type, (k, b) -> NaiveBf16.attention(b, s.table(), shape)));
+        cases.add(new KernelCase("attention" + size(type, h, s)).in("q", type, queryElements).in("k", type, keyElements).in("v", type, keyElements).ints("sequences", s.table())
+                .inOut("out", type, queryElements).inOut("lse", DType.F32, s.queryRows() * h.heads())
+                .call((k, b) -> k.attention(b.at("q"), b.at("k"), b.at("v"), b.at("sequences"), s.count(), h.shape(), b.at("out"), b.at("lse")))
+                .naive(type, (k, b) -> NaiveBf16.attention(b, s.table(), h.shape())));
     }
 
     /** The backward pass takes what the forward pass of the same inputs gave. */
-    private static void attentionBackward(List<KernelCase> cases, DType type, Heads h, Sequences s) {
-        AttentionShape shape = shape(h);
-        int count = s.table().length / 4;
+    private static void backward(List<KernelCase> cases, DType type, Heads h, Sequences s) {
+        AttentionShape shape = h.shape();
+        int count = s.count();
         int queryElements = s.queryRows() * h.heads() * h.headDim();
         int keyElements = s.keyRows() * h.kvHeads() * h.headDim();
         int lseElements = s.queryRows() * h.heads();
-        KernelCase backward = new KernelCase(named("attentionBackward", type, h, s));
+        KernelCase backward = new KernelCase("attentionBackward" + size(type, h, s));
         backward.in("q", type, queryElements).in("k", type, keyElements).in("v", type, keyElements).ints("sequences", s.table());
         backward.out("out", type, queryElements).out("lse", DType.F32, lseElements);
         var results = backward.call((k, b) -> k.attention(b.at("q"), b.at("k"), b.at("v"), b.at("sequences"), count, shape, b.at("out"), b.at("lse")))

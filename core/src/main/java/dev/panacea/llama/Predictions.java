@@ -1,0 +1,91 @@
+package dev.panacea.llama;
+
+import dev.panacea.kernels.DType;
+import dev.panacea.kernels.DeviceBuffer;
+import dev.panacea.kernels.DeviceMemory;
+import dev.panacea.kernels.Kernels;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.function.LongFunction;
+
+/**
+ * What follows each of some texts: a logit for every token of the vocabulary. They stay on the device, and are gone with the model's next computation of
+ * any kind; what is asked for is downloaded.
+ */
+public final class Predictions {
+    private final Kernels kernels;
+    private final DeviceBuffer logits;
+    private final int rows;
+    private final int vocab;
+    private final LongFunction<DeviceMemory> memory;
+
+    /**
+     * @param logits F32 [rows, vocab]
+     * @param memory so many bytes for results, which are downloaded before it is asked again
+     */
+    Predictions(Kernels kernels, DeviceBuffer logits, int vocab, LongFunction<DeviceMemory> memory) {
+        this.kernels = kernels;
+        this.logits = logits;
+        this.rows = Math.toIntExact(logits.length() / vocab);
+        this.vocab = vocab;
+        this.memory = memory;
+    }
+
+    /**
+     * The largest logits of a text, largest first, of equal ones the lower id first.
+     *
+     * @param sum over the whole vocabulary of exp((logit - largest) / temperature), to within {@link Kernels#SUM_ERROR}
+     * @param all whether that is the whole vocabulary
+     */
+    public record Largest(int[] ids, float[] logits, float sum, boolean all) {}
+
+    /** Whether {@link #logits} costs no more than reading memory, so that nothing is won by asking for less. */
+    public boolean inReach() {
+        return kernels.readsHostMemory();
+    }
+
+    /** All logits of a text, in the order of the ids. */
+    public float[] logits(int text) {
+        float[] row = new float[vocab];
+        kernels.download(logits.slice((long) text * vocab, vocab), MemorySegment.ofArray(row));
+        return row;
+    }
+
+    /** The most probable token of each text; of equally probable ones the lowest. */
+    public int[] best() {
+        DeviceMemory result = memory.apply(4L * rows);
+        kernels.argMax(logits, rows, vocab, result.view(DType.I32, 0, rows));
+        return download(result, rows);
+    }
+
+    /**
+     * The {@code k} most probable tokens of each text, or the whole vocabulary if it has fewer.
+     *
+     * @param k at most {@link Kernels#MOST_OF_A_ROW}
+     * @param temperature of the sum
+     */
+    public List<Largest> largest(int k, double temperature) {
+        int n = Math.min(k, vocab);
+        DeviceMemory result = memory.apply(4L * rows * (2 * n + 1));
+        long each = (long) rows * n;
+        kernels.topK(logits, rows, vocab, n, temperature, result.view(DType.I32, 0, each), result.view(DType.F32, 4 * each, each), result.view(DType.F32, 8 * each, rows));
+        int[] bits = download(result, rows * (2 * n + 1));
+        List<Largest> all = new ArrayList<>();
+        for (int i = 0; i < rows; i++) {
+            float[] values = new float[n];
+            for (int j = 0; j < n; j++) {
+                values[j] = Float.intBitsToFloat(bits[(rows + i) * n + j]);
+            }
+            all.add(new Largest(Arrays.copyOfRange(bits, i * n, (i + 1) * n), values, Float.intBitsToFloat(bits[2 * rows * n + i]), n == vocab));
+        }
+        return all;
+    }
+
+    private int[] download(DeviceMemory result, int count) {
+        int[] bits = new int[count];
+        kernels.download(result.view(DType.I32, 0, count), MemorySegment.ofArray(bits));
+        return bits;
+    }
+}
