@@ -22,8 +22,6 @@
 // Bytes: n k / 2 and the scales once, x once for each multiprocessor. FLOPs: 2 m n k; 8 times (4 times) as many on the tensor cores.
 //
 // budget: pan_gemv_codes registers 128 shared 166912
-#include <limits.h>
-
 #include "common.cuh"
 #include "mma.cuh"
 
@@ -32,7 +30,6 @@ namespace gemv_codes {
 constexpr int THREADS = 512, WARPS = THREADS / 32;
 constexpr int TILE = 16, CHUNK = 128, SEGMENT = 32;  // rows; elements of k of a unit, and of a lane
 constexpr int MOST_ROWS = 8 * WARPS;                 // of a turn: a warp finishes 8
-constexpr int AHEAD = 2;                             // units
 constexpr int TABLE_BYTES = 256 * 256;
 constexpr int X_PITCH = 2 * SEGMENT + 16;  // bytes of a segment of x in shared memory: four of them are read at once
 constexpr float LEVEL_SCALE = 159.0f / 256.0f;
@@ -66,17 +63,22 @@ struct Kernel {
   float *scales;    // [2][turn_rows][scale_pitch]
   float *low_rank;  // [3][turn_rows][2]
   float *parts;     // [2][turn_rows / TILE + WARPS][2][TILE]
+  float *outer;     // the scales of the scales, from the one of the block's first row on
+  long long first_outer;
   const int lane, warp, g, t, chunks, first_row, rows, turns;
-  // The next unit to load: its turn, the units left there, its place.
+  // The next unit to load: its turn, what is left of the warp's units there, its place.
   int next_turn, next_left, next_chunk, next_row;
   const uint8_t *next;
+  const long long below, to_next_tile;  // bytes to the row of codes 8 further, and from a tile's end to the next one's beginning
 
   __device__ __forceinline__ Kernel(const Operands &o, char *shared)
       : o(o), table(shared), xs(shared + TABLE_BYTES), lane(threadIdx.x % 32), warp(threadIdx.x / 32), g(lane / 4), t(lane % 4), chunks((o.k - 1) / CHUNK + 1),
-        first_row(blockIdx.x * o.block_rows), rows(min(o.block_rows, o.n - first_row)), turns((rows - 1) / o.turn_rows + 1), next_turn(-1), next(o.packed) {
+        first_row(blockIdx.x * o.block_rows), rows(min(o.block_rows, o.n - first_row)), turns((rows - 1) / o.turn_rows + 1), next_turn(-1), next(o.packed), below(4LL * o.k), to_next_tile(TILE / 2 * (long long)o.k - chunks * (CHUNK / 2)) {
     scales = reinterpret_cast<float *>(xs + o.m * chunks * (CHUNK / SEGMENT) * X_PITCH);
     low_rank = scales + 2 * o.turn_rows * o.scale_pitch;
     parts = low_rank + 3 * 2 * o.turn_rows;
+    outer = parts + 2 * (o.turn_rows / TILE + WARPS) * 2 * TILE;
+    first_outer = ((long long)first_row * o.k >> o.shift) / 256;
     next_units();
   }
 
@@ -90,41 +92,31 @@ struct Kernel {
 
   // ---- codes -----------------------------------------------------------------------------------------------------------
 
-  // To the warp's first unit of the next turn. A warp without units there has one that is empty.
+  // To the warp's first unit of the next turn. It has an even number of them, the last empty if need be, so that they stand in two sets of registers by turns.
   __device__ __forceinline__ void next_units() {
-    next_row = rows;  // nothing to load
-    next_left = INT_MAX;
-    next_chunk = 0;
+    next_left = next_chunk = next_row = 0;
     if (++next_turn >= turns) return;
     const int units = units_of(next_turn), from = first_unit(units, warp);
-    next_left = max(1, first_unit(units, warp + 1) - from);
-    if (from == units) return;
+    next_left = first_unit(units, warp + 1) - from;
     next_chunk = from % chunks;
     next_row = next_turn * o.turn_rows + from / chunks * TILE + g;
     next = o.packed + ((long long)(first_row + next_row) * o.k + next_chunk * CHUNK + t * SEGMENT) / 2;
   }
 
-  __device__ __forceinline__ Codes load() {
-    Codes codes = {make_uint4(0, 0, 0, 0), make_uint4(0, 0, 0, 0)};
-    const bool inside = next_chunk * CHUNK + t * SEGMENT < o.k;
+  // second: of the two sets.
+  __device__ __forceinline__ void load(Codes &codes, bool second) {
+    const bool inside = next_left > 0 && next_chunk * CHUNK + t * SEGMENT < o.k;
+    codes.row[0] = codes.row[1] = make_uint4(0, 0, 0, 0);
     if (inside && next_row < rows) codes.row[0] = __ldcs(reinterpret_cast<const uint4 *>(next));
-    if (inside && next_row + 8 < rows) codes.row[1] = __ldcs(reinterpret_cast<const uint4 *>(next + 4LL * o.k));
+    if (inside && next_row + 8 < rows) codes.row[1] = __ldcs(reinterpret_cast<const uint4 *>(next + below));
     next += CHUNK / 2;
+    next_left--;
     if (++next_chunk == chunks) {
       next_chunk = 0;
       next_row += TILE;
-      next += TILE / 2 * (long long)o.k - chunks * (CHUNK / 2);
+      next += to_next_tile;
     }
-    if (--next_left == 0) next_units();
-    return codes;
-  }
-
-  __device__ __forceinline__ Codes take(Codes (&ahead)[AHEAD]) {
-    const Codes codes = ahead[0];
-#pragma unroll
-    for (int i = 1; i < AHEAD; i++) ahead[i - 1] = ahead[i];
-    ahead[AHEAD - 1] = load();
-    return codes;
+    if (second && next_left <= 0) next_units();
   }
 
   // ---- what the block shares -------------------------------------------------------------------------------------------
@@ -141,6 +133,15 @@ struct Kernel {
     cp_async_commit();
   }
 
+  // What the table and the scales are made of. A barrier has to follow.
+  __device__ __forceinline__ void fetch_levels(const float *levels, float *shared_levels, const float *nested_levels, float *nested) const {
+    if (threadIdx.x < 16) shared_levels[threadIdx.x] = levels[threadIdx.x];
+    if (o.nested_scale == nullptr) return;
+    if (threadIdx.x < 256) nested[threadIdx.x] = nested_levels[threadIdx.x];
+    const int count = (int)(((((long long)(first_row + rows) * o.k - 1) >> o.shift) / 256) - first_outer) + 1;
+    for (int i = threadIdx.x; i < count; i += THREADS) outer[i] = o.nested_scale[first_outer + i];
+  }
+
   // Two threads an entry; the 16 bytes that neighbours write at once are in different banks.
   __device__ __forceinline__ void fill(const float *levels) const {
     const int code = threadIdx.x / 2, half = threadIdx.x % 2;
@@ -151,7 +152,7 @@ struct Kernel {
 
   __device__ __forceinline__ float scale(long long block) const {
     if (o.nested_scale == nullptr) return static_cast<const float *>(o.absmax)[block];
-    return __fadd_rn(__fmul_rn(o.nested_levels[static_cast<const uint8_t *>(o.absmax)[block]], o.nested_scale[block / 256]), o.offset);
+    return __fadd_rn(__fmul_rn(o.nested_levels[static_cast<const uint8_t *>(o.absmax)[block]], outer[block / 256 - first_outer]), o.offset);
   }
 
   // The scales of a turn's rows, zero beyond them, and their low-rank terms. A warp has 8 rows.
@@ -165,17 +166,21 @@ struct Kernel {
       for (int block = lane; block < o.scale_pitch; block += 32) to[row * o.scale_pitch + block] = block < blocks ? scale(first + block) : 0.0f;
     }
     if (o.rank == 0) return;
-    for (int row = warp; row < count; row += WARPS) {
+    // A lane has a quarter of a row's factors, so that 8 rows are under way in a warp.
+    for (int row = 8 * warp + g; row < (count + 7) / 8 * 8; row += 8 * WARPS) {
       float sum[2] = {0, 0};
-      for (int q = lane; q < o.rank; q += 32) {
-        const float factor = o.factor[(first_row + turn * o.turn_rows + row) * o.factor_row + q * o.factor_col];
-        sum[0] = fmaf(factor, o.s[q], sum[0]);
-        if (o.m > 1) sum[1] = fmaf(factor, o.s[o.rank + q], sum[1]);
+      const float *factor = o.factor + (first_row + turn * o.turn_rows + min(row, count - 1)) * o.factor_row;
+#pragma unroll 4
+      for (int q = t; q < o.rank; q += 4) {
+        const float f = factor[q * o.factor_col];
+        sum[0] = fmaf(f, o.s[q], sum[0]);
+        if (o.m > 1) sum[1] = fmaf(f, o.s[o.rank + q], sum[1]);
       }
 #pragma unroll
       for (int r = 0; r < 2; r++) {
-        sum[r] = warp_sum(sum[r]);
-        if (lane == 0) low_rank[(turn % 3 * o.turn_rows + row) * 2 + r] = o.scaling * sum[r];
+        sum[r] += __shfl_xor_sync(~0u, sum[r], 1);
+        sum[r] += __shfl_xor_sync(~0u, sum[r], 2);
+        if (t == 0 && row < count) low_rank[(turn % 3 * o.turn_rows + row) * 2 + r] = o.scaling * sum[r];
       }
     }
   }
@@ -222,76 +227,87 @@ struct Kernel {
   // Parts of the sums of a turn: of a warp's part of a tile at place tile + warp, which no two parts share, since either grows from one to the next.
   __device__ __forceinline__ float *part(int turn, int place) const { return parts + (turn % 2 * (o.turn_rows / TILE + WARPS) + place) * (2 * TILE); }
 
-  __device__ __forceinline__ void compute(int turn, Codes (&ahead)[AHEAD], uint4 (&x)[4]) {
+  __device__ __forceinline__ void compute(int turn, Codes (&ahead)[2], uint4 (&x)[4]) {
     const int units = units_of(turn), from = first_unit(units, warp), to = first_unit(units, warp + 1);
     const int active = t == g % 4 && g / 4 < o.m;
     const uint32_t x_start = shared_address(xs) + (g / 4 * chunks * (CHUNK / SEGMENT) + t) * X_PITCH;
     int tile = from / chunks, chunk = from % chunks;
-    float sums[2] = {0, 0};
+    float sums[2];
     const float *row_scales[2];
     int in_block[2];
-    bool fresh = true;
-    if (from == to) take(ahead);
+    const auto begin = [&]() {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const int row = tile * TILE + 8 * half + g;
+        row_scales[half] = scales + (turn % 2 * o.turn_rows + row) * o.scale_pitch;
+        in_block[half] = (int)((uint32_t)(first_row + turn * o.turn_rows + row) * (uint32_t)o.k & ((1u << o.shift) - 1)) + t % 2 * (2 * SEGMENT);
+        sums[half] = 0;
+      }
+    };
+    const auto end = [&]() {
+      float *place = part(turn, tile + warp) + t / 2 * TILE + g;
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const float sum = sums[half] + __shfl_xor_sync(~0u, sums[half], 1);
+        if (t % 2 == 0) place[8 * half] = sum;
+      }
+    };
+    if (from == to) {
+      load(ahead[0], false);
+      load(ahead[1], true);
+      return;
+    }
+    begin();
 #pragma unroll 1
-    for (int unit = from; unit < to; unit++) {
-      if (fresh) {
+    for (int unit = from; unit < to; unit += 2) {
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-          const int row = tile * TILE + 8 * half + g;
-          row_scales[half] = scales + (turn % 2 * o.turn_rows + row) * o.scale_pitch;
-          in_block[half] = (int)((uint32_t)(first_row + turn * o.turn_rows + row) * (uint32_t)o.k & ((1u << o.shift) - 1)) + t % 2 * (2 * SEGMENT);
-          sums[half] = 0;
+      for (int i = 0; i < 2; i++) {
+        const bool empty = i == 1 && unit + 1 == to;
+        if (!empty) multiply(ahead[i], x_start + chunk * (CHUNK / SEGMENT * X_PITCH), active, x, row_scales, in_block, chunk * CHUNK, sums);
+        load(ahead[i], i == 1);
+        if (!empty && ++chunk == chunks) {
+          end();
+          chunk = 0;
+          tile++;
+          begin();
         }
-        fresh = false;
-      }
-      const Codes now = take(ahead);
-      multiply(now, x_start + chunk * (CHUNK / SEGMENT * X_PITCH), active, x, row_scales, in_block, chunk * CHUNK, sums);
-      if (++chunk == chunks || unit + 1 == to) {
-        float *place = part(turn, tile + warp) + t / 2 * TILE + g;
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-          const float sum = sums[half] + __shfl_xor_sync(~0u, sums[half], 1);
-          if (t % 2 == 0) place[8 * half] = sum;
-        }
-        chunk = 0;
-        tile++;
-        fresh = true;
       }
     }
+    if (chunk > 0) end();
   }
 
-  // A warp has 8 rows of the turn, a lane one of them and a row of x.
+  // A warp has 8 rows of the turn.
   __device__ __forceinline__ void finish(int turn) const {
-    const int row = 8 * warp + lane % 8, r = lane / 8;
-    if (row >= rows_of(turn) || r >= o.m) return;
+    const int row = 8 * warp + lane;
+    if (lane >= 8 || row >= rows_of(turn)) return;
     const int units = units_of(turn), warps = min(WARPS, units), tile = row / TILE;
-    // The last warp whose first unit is not beyond the tile's first, its last one.
+    // The last warps whose first unit is not beyond the tile's first, and its last one.
     const int first = ((tile * chunks + 1) * warps - 1) / units, last = ((tile + 1) * chunks * warps - 1) / units;
-    float sum = 0;
-    for (int w = first; w <= last; w++) sum += part(turn, tile + w)[r * TILE + row % TILE];
-    sum *= 1.0f / LEVEL_SCALE;
-    if (o.rank > 0) sum += low_rank[(turn % 3 * o.turn_rows + row) * 2 + r];
-    const long long at = (long long)r * o.n + first_row + turn * o.turn_rows + row;
-    if (o.y_bf16) {
-      bf16 *to = static_cast<bf16 *>(o.y) + at;
-      *to = from_f32<bf16>(o.accumulate ? to_f32(*to) + sum : sum);
-    } else {
-      float *to = static_cast<float *>(o.y) + at;
-      *to = o.accumulate ? *to + sum : sum;
+    for (int r = 0; r < o.m; r++) {
+      float sum = 0;
+      for (int w = first; w <= last; w++) sum += part(turn, tile + w)[r * TILE + row % TILE];
+      sum *= 1.0f / LEVEL_SCALE;
+      if (o.rank > 0) sum += low_rank[(turn % 3 * o.turn_rows + row) * 2 + r];
+      const long long at = (long long)r * o.n + first_row + turn * o.turn_rows + row;
+      if (o.y_bf16) {
+        bf16 *to = static_cast<bf16 *>(o.y) + at;
+        *to = from_f32<bf16>(o.accumulate ? to_f32(*to) + sum : sum);
+      } else {
+        float *to = static_cast<float *>(o.y) + at;
+        *to = o.accumulate ? *to + sum : sum;
+      }
     }
   }
 
-  __device__ __forceinline__ void run(const float *levels, float *nested, const float *nested_levels) {
+  __device__ __forceinline__ void run(const float *levels, float *shared_levels, const float *nested_levels, float *nested) {
     if (rows <= 0) return;
     fetch_x();
-    Codes ahead[AHEAD];
-#pragma unroll
-    for (int i = 0; i < AHEAD; i++) ahead[i] = load();
-    fill(levels);
-    if (o.nested_scale != nullptr) {
-      if (threadIdx.x < 256) nested[threadIdx.x] = nested_levels[threadIdx.x];
-      __syncthreads();
-    }
+    Codes ahead[2];
+    load(ahead[0], false);
+    load(ahead[1], true);
+    fetch_levels(levels, shared_levels, nested_levels, nested);
+    __syncthreads();
+    fill(shared_levels);
     prepare(0);
     cp_async_wait<0>();
     __syncthreads();
@@ -312,7 +328,7 @@ extern "C" __global__ void __launch_bounds__(gemv_codes::THREADS, 1)
                    const bf16 *x, void *y, int y_bf16, int accumulate, const float *s, const float *factor, long long factor_row, long long factor_col, int rank, float scaling,
                    int block_rows, int turn_rows, int scale_pitch) {
   extern __shared__ float4 shared[];
-  __shared__ float nested[256];
+  __shared__ float shared_levels[16], nested[256];
   gemv_codes::Operands o = {packed, absmax, nested, nested_scale, offset, shift, n, k, m, x, y, y_bf16, accumulate, s, factor, factor_row, factor_col, rank, scaling, block_rows, turn_rows, scale_pitch};
-  gemv_codes::Kernel(o, reinterpret_cast<char *>(shared)).run(levels, nested, nested_levels);
+  gemv_codes::Kernel(o, reinterpret_cast<char *>(shared)).run(levels, shared_levels, nested_levels, nested);
 }

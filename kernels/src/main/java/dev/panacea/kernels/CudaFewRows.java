@@ -168,7 +168,7 @@ final class CudaFewRows {
         /** Of a turn's scales, about; two turns have them at once. */
         private static final int SCALES_BYTES = 24 << 10;
         /** Of the kernel's own, beside what is asked for. */
-        private static final int STATIC_BYTES = 1024;
+        private static final int STATIC_BYTES = 1088;
     }
 
     /** @return false, with nothing done, for rows that do not begin at 16 bytes, cut a block of scales within 64 elements, or are too long */
@@ -185,7 +185,7 @@ final class CudaFewRows {
         int fitting = Decoding.SCALES_BYTES / (4 * pitch) / Decoding.TILE * Decoding.TILE;
         int turnRows = Math.min(Math.ceilDiv(blockRows, Decoding.TILE) * Decoding.TILE, Math.clamp(fitting, Decoding.TILE, Decoding.TURN));
         long shared = Decoding.TABLE_BYTES + (long) m * units * Decoding.X_BYTES + 2L * turnRows * pitch * 4 + 3L * turnRows * 2 * 4
-                + 2L * (turnRows / Decoding.TILE + Decoding.THREADS / 32) * 2 * Decoding.TILE * 4;
+                + 2L * (turnRows / Decoding.TILE + Decoding.THREADS / 32) * 2 * Decoding.TILE * 4 + ((long) blockRows * w.cols() / w.blockSize() / 256 + 3) * 4;
         if (shared + Decoding.STATIC_BYTES > cuda.device().sharedLimit()) {
             return false;
         }

@@ -38,7 +38,10 @@ final class CudaCounters {
         this.kernels = kernels;
     }
 
-    /** @param args which group of kernels to run: {@code streaming}, {@code gemm}, {@code single}, {@code lora} or {@code attention} */
+    /**
+     * @param args which group of kernels to run: {@code streaming}, {@code gemm}, {@code single}, {@code lora} or {@code attention}; or {@code product}, the format of a
+     *     weight ({@code NF4}, {@code BF16}, {@code F32} or one of ggml's), the type of the activations, and m, n and k
+     */
     public static void main(String[] args) {
         try (CudaKernels kernels = CudaKernels.open(0, false)) {
             CudaCounters counters = new CudaCounters(kernels);
@@ -54,6 +57,7 @@ final class CudaCounters {
                     counters.attention(HEADS_64);
                     counters.attention(HEADS_128);
                 }
+                case "product" -> counters.product(args[1], DType.valueOf(args[2]), Integer.parseInt(args[3]), Integer.parseInt(args[4]), Integer.parseInt(args[5]));
                 default -> throw new IllegalArgumentException(args[0]);
             }
         }
@@ -137,6 +141,15 @@ final class CudaCounters {
         BlockWeight blocks = new BlockWeight(GgmlType.Q6_K, bytes((int) GgmlType.Q6_K.byteSize(K) * K), K, K, 0);
         kernels.dequantize(blocks, buffer(bf16, K * K));
         kernels.linear(blocks, x.slice(0, K), 1, y.slice(0, K), false);
+    }
+
+    private void product(String format, DType type, int m, int n, int k) {
+        Weight w = switch (format) {
+            case "NF4" -> nf4(n, k);
+            case "BF16", "F32" -> new DenseWeight(values(DType.valueOf(format), n * k), n, k);
+            default -> new BlockWeight(GgmlType.valueOf(format), bytes((int) GgmlType.valueOf(format).byteSize(k) * n), n, k, 0);
+        };
+        kernels.linear(w, values(type, m * k), m, buffer(type, m * n), false);
     }
 
     private DeviceBuffer levels(boolean signed) {
