@@ -40,7 +40,8 @@ final class CudaCounters {
 
     /**
      * @param args which group of kernels to run: {@code streaming}, {@code gemm}, {@code single}, {@code lora} or {@code attention}; or {@code product}, the format of a
-     *     weight ({@code NF4}, {@code BF16}, {@code F32} or one of ggml's), the type of the activations, and m, n and k
+     *     weight ({@code NF4}, {@code BF16}, {@code F32} or one of ggml's), the type of the activations, and m, n and k; or {@code loss}, the type of the gradient, rows and
+     *     vocabulary
      */
     public static void main(String[] args) {
         try (CudaKernels kernels = CudaKernels.open(0, false)) {
@@ -58,6 +59,7 @@ final class CudaCounters {
                     counters.attention(HEADS_128);
                 }
                 case "product" -> counters.product(args[1], DType.valueOf(args[2]), Integer.parseInt(args[3]), Integer.parseInt(args[4]), Integer.parseInt(args[5]));
+                case "loss" -> counters.loss(DType.valueOf(args[1]), Integer.parseInt(args[2]), Integer.parseInt(args[3]));
                 default -> throw new IllegalArgumentException(args[0]);
             }
         }
@@ -124,8 +126,7 @@ final class CudaCounters {
         DeviceBuffer table = values(DType.F32, M * 32);
         kernels.rope(x, range(M), table, table, M, N / 64, 64, false);
         kernels.scatterRows(x, range(M), M, N, y, false);
-        DeviceBuffer logits = values(DType.F32, 64 * VOCAB);
-        kernels.crossEntropyWithGrad(logits, range(64), 64, VOCAB, 0.01f, buffer(DType.F32, 64), buffer(bf16, 64 * VOCAB));
+        loss(bf16, 64, VOCAB);
         DeviceBuffer p = values(DType.F32, PARAMETERS);
         AdamWStep step = new AdamWStep(1, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1);
         kernels.adamW(p, values(DType.F32, PARAMETERS), buffer(DType.F32, PARAMETERS), buffer(DType.F32, PARAMETERS), PARAMETERS, step);
@@ -141,6 +142,10 @@ final class CudaCounters {
         BlockWeight blocks = new BlockWeight(GgmlType.Q6_K, bytes((int) GgmlType.Q6_K.byteSize(K) * K), K, K, 0);
         kernels.dequantize(blocks, buffer(bf16, K * K));
         kernels.linear(blocks, x.slice(0, K), 1, y.slice(0, K), false);
+    }
+
+    private void loss(DType type, int rows, int vocab) {
+        kernels.crossEntropyWithGrad(values(DType.F32, rows * vocab), range(rows), rows, vocab, 0.01f, buffer(DType.F32, rows), buffer(type, rows * vocab));
     }
 
     private void product(String format, DType type, int m, int n, int k) {
