@@ -4,8 +4,8 @@ import dev.panacea.kernels.cuda.Launch;
 import java.util.Optional;
 
 /**
- * Products of few rows with weights that are decoded on the way: gemv.cu (to 8 rows), gemm_few_rows.cu (4-bit codes and BF16 rows on the tensor
- * cores, from 2 rows to 64), gemv_blocks.cu (ggml's blocks, to 8 rows).
+ * Products of few rows with weights that are decoded on the way: gemv.cu (to 8 rows), gemv_codes.cu and gemm_few_rows.cu (4-bit codes and BF16 rows on the
+ * tensor cores, 1 or 2 rows and to 64), gemv_blocks.cu (ggml's blocks, to 8 rows).
  */
 final class CudaFewRows {
     private static final int GEMV_ROWS = 8;
@@ -33,9 +33,9 @@ final class CudaFewRows {
      * multiprocessor, and their shared memory for x.
      */
     private record Gemv(String name, int rows, int columns, int threads, int resident, int sharedBytes) {
-        private static final Gemv ONE = new Gemv("m1", 1, 2, 512, 2, 67 << 10);
+        private static final Gemv ONE = new Gemv("m1", 1, 2, 1024, 1, 135 << 10);
         /** For 4-bit codes, where there are enough columns to give every warp four: half the reads of x. */
-        private static final Gemv ONE_WIDE = new Gemv("m1_wide", 1, 4, 256, 2, 67 << 10);
+        private static final Gemv ONE_WIDE = new Gemv("m1_wide", 1, 4, 512, 1, 135 << 10);
         private static final Gemv TWO = new Gemv("m2", 2, 2, 384, 2, 67 << 10);
         private static final Gemv FOUR = new Gemv("m4", 4, 2, 512, 1, 135 << 10);
         private static final Gemv EIGHT = new Gemv("m8", 8, 2, 512, 1, 135 << 10);

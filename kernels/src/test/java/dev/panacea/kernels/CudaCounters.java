@@ -19,6 +19,8 @@ final class CudaCounters {
     static final int VOCAB = 16384;
     /** The side of the square weights; elements of the optimizer's parameters. */
     static final int K = 2048;
+    /** Rows of the 4-bit weight of one row's product. */
+    static final int WIDE = 8192;
     static final int PARAMETERS = 1 << 18;
     /** The product of the gate, and the tokens of attention. */
     static final int GEMM_M = 512;
@@ -137,7 +139,7 @@ final class CudaCounters {
         kernels.dequantize(w, buffer(bf16, K * K));
         kernels.quantize4(QuantType.NF4, x, M * N, 64, buffer(DType.U8, M * N / 2), buffer(DType.F32, M * N / 64));
         kernels.gatherRows(w, range(M), M, y);
-        kernels.linear(w, x.slice(0, K), 1, y.slice(0, K), false);
+        kernels.linear(nf4(WIDE, K), x.slice(0, K), 1, y.slice(0, WIDE), false);
         kernels.linear(new DenseWeight(values(bf16, K * K), K, K), x.slice(0, K), 1, y.slice(0, K), false);
         BlockWeight blocks = new BlockWeight(GgmlType.Q6_K, bytes((int) GgmlType.Q6_K.byteSize(K) * K), K, K, 0);
         kernels.dequantize(blocks, buffer(bf16, K * K));
