@@ -4,8 +4,8 @@ import dev.panacea.kernels.cuda.Launch;
 import java.util.Optional;
 
 /**
- * Products of few rows with weights that are decoded on the way: gemv.cu (to 8 rows), gemm_few_rows.cu (4-bit codes and BF16 rows on the tensor
- * cores, from 2 rows to 64), gemv_blocks.cu (ggml's blocks, to 8 rows).
+ * Products of few rows with weights that are decoded on the way: gemv.cu (to 8 rows), gemv_codes.cu and gemm_few_rows.cu (4-bit codes and BF16 rows on the
+ * tensor cores, 1 or 2 rows and to 64), gemv_blocks.cu (ggml's blocks, to 8 rows).
  */
 final class CudaFewRows {
     private static final int GEMV_ROWS = 8;
@@ -38,9 +38,9 @@ final class CudaFewRows {
      * multiprocessor, and their shared memory for x, where there is as much.
      */
     private record Gemv(String name, int rows, int columns, int threads, int resident, int sharedBytes) {
-        private static final Gemv ONE = new Gemv("m1", 1, 2, 512, 2, 67 << 10);
+        private static final Gemv ONE = new Gemv("m1", 1, 2, 1024, 1, 135 << 10);
         /** For 4-bit codes, where there are enough columns to give every warp four: half the reads of x. */
-        private static final Gemv ONE_WIDE = new Gemv("m1_wide", 1, 4, 256, 2, 67 << 10);
+        private static final Gemv ONE_WIDE = new Gemv("m1_wide", 1, 4, 512, 1, 135 << 10);
         private static final Gemv TWO = new Gemv("m2", 2, 2, 384, 2, 67 << 10);
         private static final Gemv FOUR = new Gemv("m4", 4, 2, 512, 1, 135 << 10);
         private static final Gemv EIGHT = new Gemv("m8", 8, 2, 512, 1, 135 << 10);
@@ -117,6 +117,9 @@ final class CudaFewRows {
                 yield m <= GEMV_ROWS;
             }
             case Q4Weight q4 -> {
+                if (m <= Decoding.MOST && x.type() == DType.BF16 && decoding(q4, x, m, y, accumulate, lowRank)) {
+                    yield true;
+                }
                 boolean tensor = x.type() == DType.BF16 && m >= TENSOR_FROM && m <= TENSOR_ROWS && q4.cols() % SLICE == 0 && aligned(x, 16) && aligned(q4.packed(), 16);
                 if (tensor) {
                     tensorCores(q4, x, m, y, accumulate, lowRank);
@@ -165,6 +168,47 @@ final class CudaFewRows {
         } else {
             launch.grid(Math.ceilDiv(w.rows(), WARPS)).threads(32 * WARPS).run();
         }
+    }
+
+    // ---- gemv_codes.cu -----------------------------------------------------------------------------------------------
+
+    /** The numbers of gemv_codes.cu: rows of x that it takes, threads, rows of a tile, the most rows of a turn, elements of k of a unit; bytes of its table, and of x in a unit. */
+    private static final class Decoding {
+        private static final int MOST = 2;
+        private static final int THREADS = 512;
+        private static final int TILE = 16;
+        private static final int TURN = 128;
+        private static final int UNIT = 128;
+        private static final int TABLE_BYTES = 64 << 10;
+        private static final int X_BYTES = 4 * 80;
+        /** Of a turn's scales, about; two turns have them at once. */
+        private static final int SCALES_BYTES = 24 << 10;
+        /** Of the kernel's own, beside what is asked for. */
+        private static final int STATIC_BYTES = 1088;
+    }
+
+    /** @return false, with nothing done, for rows that do not begin at 16 bytes, cut a block of scales within 64 elements, or are too long */
+    private boolean decoding(Q4Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
+        if (w.cols() % Math.min(w.blockSize(), SLICE) != 0 || !aligned(x, 16) || !aligned(w.packed(), 16)) {
+            return false;
+        }
+        // The rows of a block are a multiple of 8, so that it writes whole sectors' halves of y, and no multiprocessor has more than the others' most.
+        int groups = Math.ceilDiv(w.rows(), 8);
+        int blockRows = 8 * Math.ceilDiv(groups, multiprocessors);
+        int units = Math.ceilDiv(w.cols(), Decoding.UNIT);
+        // One more than the blocks that a row can touch, and 2 more than a multiple of 4, so that 8 rows' scales stand in different banks.
+        int pitch = ((w.cols() + w.blockSize() - 2) / w.blockSize() + 3) / 4 * 4 + 2;
+        int fitting = Decoding.SCALES_BYTES / (4 * pitch) / Decoding.TILE * Decoding.TILE;
+        int turnRows = Math.min(Math.ceilDiv(blockRows, Decoding.TILE) * Decoding.TILE, Math.clamp(fitting, Decoding.TILE, Decoding.TURN));
+        long shared = Decoding.TABLE_BYTES + (long) m * units * Decoding.X_BYTES + 2L * turnRows * pitch * 4 + 3L * turnRows * 2 * 4
+                + 2L * (turnRows / Decoding.TILE + Decoding.THREADS / 32) * 2 * Decoding.TILE * 4 + ((long) blockRows * w.cols() / w.blockSize() / 256 + 3) * 4;
+        if (shared + Decoding.STATIC_BYTES > cuda.device().sharedLimit()) {
+            return false;
+        }
+        Launch launch = codes(cuda.launch("pan_gemv_codes"), w).arg(w.rows()).arg(w.cols()).arg(m).arg(x);
+        output(launch, y, accumulate, lowRank).arg(blockRows).arg(turnRows).arg(pitch);
+        launch.grid(Math.ceilDiv(w.rows(), blockRows)).threads(Decoding.THREADS).shared((int) shared).run();
+        return true;
     }
 
     // ---- gemm_few_rows.cu --------------------------------------------------------------------------------------------

@@ -7,6 +7,10 @@ final class CudaLoss {
     /** Elements of a row for a thread, about, so that short rows have small blocks. */
     private static final int ELEMENTS = 16;
 
+    /** Elements that the kernel keeps together in shared memory, and what it has there besides. */
+    private static final int GROUP = 4;
+    private static final int STATIC_BYTES = 1024;
+
     private final CudaContext cuda;
 
     CudaLoss(CudaContext cuda) {
@@ -18,8 +22,14 @@ final class CudaLoss {
     }
 
     void crossEntropyWithGrad(DeviceBuffer logits, DeviceBuffer targets, int rows, int vocab, float gradScale, DeviceBuffer losses, DeviceBuffer gradient) {
-        cuda.launch("pan_cross_entropy_grad_" + CudaContext.suffix(gradient)).grid(rows).threads(threads(vocab))
-                .arg(logits).arg(targets).arg(vocab).arg(gradScale).arg(losses).arg(gradient).pointer(cuda.report()).run();
+        int threads = threads(vocab);
+        int kept = vocab / GROUP;
+        int most = (cuda.device().sharedLimit() - STATIC_BYTES) / (GROUP * Float.BYTES);
+        if (kept > most) {
+            kept = most / threads * threads;
+        }
+        cuda.launch("pan_cross_entropy_grad_" + CudaContext.suffix(gradient)).grid(rows).threads(threads).shared(kept * GROUP * Float.BYTES)
+                .arg(logits).arg(targets).arg(vocab).arg(gradScale).arg(losses).arg(gradient).arg(kept).pointer(cuda.report()).run();
     }
 
     private static int threads(int vocab) {
