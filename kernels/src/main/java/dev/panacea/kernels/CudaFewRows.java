@@ -45,12 +45,9 @@ final class CudaFewRows {
         private static final Gemv FOUR = new Gemv("m4", 4, 2, 512, 1, 135 << 10);
         private static final Gemv EIGHT = new Gemv("m8", 8, 2, 512, 1, 135 << 10);
 
-        /** Of the nested scales, the results of a turn, and what compute capability 9.0 and later count as the kernel's own. */
-        private static final int STATIC_SHARED = 3 << 10;
-
         /** Shared memory for x, such that the resident blocks find room in that of a multiprocessor. */
-        int sharedBytes(int sharedLimit) {
-            return Math.min(sharedBytes, (sharedLimit + KEPT_SHARED) / resident - KEPT_SHARED - STATIC_SHARED);
+        int sharedBytes(int sharedLimit, int room) {
+            return Math.min(sharedBytes, (sharedLimit + KEPT_SHARED) / resident - KEPT_SHARED - (sharedLimit - room));
         }
 
         static Gemv of(int m) {
@@ -67,8 +64,6 @@ final class CudaFewRows {
 
     /** One of gemm_few_rows.cu's kernels for up to {@code rows} rows, by the parameters of its template. */
     private record Tile(String kernel, int rows, int groups, int warpsN, int slots) {
-        /** The table of levels, that of nested scales, and what compute capability 9.0 and later count as the kernel's own. */
-        private static final int STATIC_SHARED = 34 << 10;
         private static final Tile EIGHT = new Tile("pan_few_rows_q4_8", 8, 1, 1, 3);
         /** For weights of so many rows that larger blocks leave no multiprocessor without one. */
         private static final Tile EIGHT_WIDE = new Tile("pan_few_rows_q4_8_wide", 8, 2, 1, 2);
@@ -155,7 +150,7 @@ final class CudaFewRows {
 
     private void gemv(Launch launch, Gemv kernel, Reading reading, Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
         int steps = Math.ceilDiv(w.cols(), reading.step());
-        int parts = Math.ceilDiv(steps, kernel.sharedBytes(sharedLimit) / (kernel.rows() * reading.stepBytes()));
+        int parts = Math.ceilDiv(steps, kernel.sharedBytes(sharedLimit, launch.sharedRoom()) / (kernel.rows() * reading.stepBytes()));
         int held = Math.ceilDiv(steps, parts);
         boolean vector = w.cols() % 4 == 0 && aligned(x, 4 * x.type().bytes());
         launch.arg(w.rows()).arg(w.cols()).arg(m).arg(x).arg(x.type() == DType.BF16).arg(vector);
@@ -218,7 +213,7 @@ final class CudaFewRows {
         int scaleElements = w.blockSize() == 32 ? 1024 : 2048;
         // The blocks that so many elements can touch; 2 more than a multiple of 4, so that 8 rows' scales stand in different banks.
         int pitch = ((scaleElements - 1) / w.blockSize() + 3) / 4 * 4 + 2;
-        if (Tile.STATIC_SHARED + tile.sharedBytes(pitch) > sharedLimit) {
+        if (tile.sharedBytes(pitch) > cuda.launch(tile.kernel()).sharedRoom()) {
             // GPUs of compute capability 8.6, 8.9 and 12.0 have room for 16 rows: the codes, read up to four times, are still fewer bytes than a dense copy.
             int rows = Tile.SIXTEEN.rows();
             for (int from = 0; from < m; from += rows) {
