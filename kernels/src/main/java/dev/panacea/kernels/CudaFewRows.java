@@ -178,8 +178,6 @@ final class CudaFewRows {
         private static final int X_BYTES = 4 * 80;
         /** Of a turn's scales, about; two turns have them at once. */
         private static final int SCALES_BYTES = 24 << 10;
-        /** Of the kernel's own, beside what is asked for. */
-        private static final int STATIC_BYTES = 1088;
     }
 
     /** @return false, with nothing done, for rows that do not begin at 16 bytes, cut a block of scales within 64 elements, or are too long */
@@ -197,10 +195,11 @@ final class CudaFewRows {
         int turnRows = Math.min(Math.ceilDiv(blockRows, Decoding.TILE) * Decoding.TILE, Math.clamp(fitting, Decoding.TILE, Decoding.TURN));
         long shared = Decoding.TABLE_BYTES + (long) m * units * Decoding.X_BYTES + 2L * turnRows * pitch * 4 + 3L * turnRows * 2 * 4
                 + 2L * (turnRows / Decoding.TILE + Decoding.THREADS / 32) * 2 * Decoding.TILE * 4 + ((long) blockRows * w.cols() / w.blockSize() / 256 + 3) * 4;
-        if (shared + Decoding.STATIC_BYTES > cuda.device().sharedLimit()) {
+        Launch launch = cuda.launch("pan_gemv_codes");
+        if (shared > launch.sharedRoom()) {
             return false;
         }
-        Launch launch = codes(cuda.launch("pan_gemv_codes"), w).arg(w.rows()).arg(w.cols()).arg(m).arg(x);
+        codes(launch, w).arg(w.rows()).arg(w.cols()).arg(m).arg(x);
         output(launch, y, accumulate, lowRank).arg(blockRows).arg(turnRows).arg(pitch);
         launch.grid(Math.ceilDiv(w.rows(), blockRows)).threads(Decoding.THREADS).shared((int) shared).run();
         return true;

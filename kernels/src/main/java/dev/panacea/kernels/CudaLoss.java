@@ -1,5 +1,7 @@
 package dev.panacea.kernels;
 
+import dev.panacea.kernels.cuda.Launch;
+
 /** Cross-entropy on a GPU: loss.cu. */
 final class CudaLoss {
     private static final int WARP = 32;
@@ -7,9 +9,8 @@ final class CudaLoss {
     /** Elements of a row for a thread, about, so that short rows have small blocks. */
     private static final int ELEMENTS = 16;
 
-    /** Elements that the kernel keeps together in shared memory, and what it has there besides. */
+    /** Elements that the kernel keeps together in shared memory. */
     private static final int GROUP = 4;
-    private static final int STATIC_BYTES = 1024;
 
     private final CudaContext cuda;
 
@@ -24,11 +25,12 @@ final class CudaLoss {
     void crossEntropyWithGrad(DeviceBuffer logits, DeviceBuffer targets, int rows, int vocab, float gradScale, DeviceBuffer losses, DeviceBuffer gradient) {
         int threads = threads(vocab);
         int kept = vocab / GROUP;
-        int most = (cuda.device().sharedLimit() - STATIC_BYTES) / (GROUP * Float.BYTES);
+        Launch launch = cuda.launch("pan_cross_entropy_grad_" + CudaContext.suffix(gradient));
+        int most = launch.sharedRoom() / (GROUP * Float.BYTES);
         if (kept > most) {
             kept = most / threads * threads;
         }
-        cuda.launch("pan_cross_entropy_grad_" + CudaContext.suffix(gradient)).grid(rows).threads(threads).shared(kept * GROUP * Float.BYTES)
+        launch.grid(rows).threads(threads).shared(kept * GROUP * Float.BYTES)
                 .arg(logits).arg(targets).arg(vocab).arg(gradScale).arg(losses).arg(gradient).arg(kept).pointer(cuda.report()).run();
     }
 

@@ -25,6 +25,12 @@ class CudaCountersTest {
     private static final double A100_FLOPS = 312e12;
     private static final int A100_MULTIPROCESSORS = 108;
 
+    /**
+     * Where sectors asked for may exceed the least bytes by more than a tenth, since few rows share what every block reads: RMSNorm's weight (F32, for each 8 rows of 256), the table of the
+     * nested scales of a gathered row, and x of a product of one row with a weight of 2048 rows.
+     */
+    private static final Map<String, Double> ASKED_FOR = Map.of("pan_rms_norm_bf16", 1.15, "pan_gather_q4_bf16", 1.3, "pan_gemv_blocks_q6_k_bf16", 1.2);
+
     @TempDir
     private static Path folder;
 
@@ -103,6 +109,7 @@ class CudaCountersTest {
         long wide = (long) CudaCounters.WIDE * CudaCounters.K;
         least.put("pan_gemv_codes", wide / 2 + wide / 64 + wide / 64 / 256 * 4 + 1024 + 64 + 2L * (CudaCounters.K + CudaCounters.WIDE));
         least.put("pan_gemv_dense_bf16_m1", 2 * weights + 4L * CudaCounters.K);
+        least.put("pan_gemv_blocks_q6_k_bf16", GgmlType.Q6_K.byteSize(CudaCounters.K) * CudaCounters.K + 4L * CudaCounters.K);
         Map<String, JsonNode> kernels = counters("streaming");
         SoftAssertions all = new SoftAssertions();
         kernels.forEach((name, k) -> {
@@ -114,7 +121,7 @@ class CudaCountersTest {
             all.assertThat(k).as(name).isNotNull();
             if (k != null) {
                 all.assertThat((double) bytes(k) / bytes).as(name + ": bytes moved, each counted once / least possible").isBetween(0.9, 1.1);
-                all.assertThat((double) requested(k) / bytes).as(name + ": bytes of all sectors asked for / least possible").isBetween(0.9, 1.1);
+                all.assertThat((double) requested(k) / bytes).as(name + ": bytes of all sectors asked for / least possible").isBetween(0.9, ASKED_FOR.getOrDefault(name, 1.1));
             }
         });
         all.assertAll();
