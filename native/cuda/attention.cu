@@ -99,7 +99,7 @@ template <int D, int M> struct Forward {
         most = fmaxf(most, __shfl_xor_sync(0xFFFFFFFFu, most, 1));
         most = fmaxf(most, __shfl_xor_sync(0xFFFFFFFFu, most, 2));
         float shift = -most * scale;
-        float shrink = fast_exp2(fmaf(max, scale, shift));
+        float shrink = fast_exp2((max - most) * scale);  // exactly 1 where the maximum stays: there are as many of these factors as tiles
         max = most;
         float total = 0;
 #pragma unroll

@@ -79,7 +79,7 @@ template <int D> struct Few {
       most = fmaxf(most, __shfl_xor_sync(0xFFFFFFFFu, most, 1));
       most = fmaxf(most, __shfl_xor_sync(0xFFFFFFFFu, most, 2));
       float shift = most == -INFINITY ? 0.0f : -most * scale;  // a row may see none of the keys so far
-      float shrink = fast_exp2(fmaf(max[half], scale, shift));
+      float shrink = weight(max[half], most, scale);  // exactly 1 where the maximum stays
       max[half] = most;
       float total = 0;
 #pragma unroll

@@ -20,8 +20,8 @@
 // Bytes: Q, O (dO, dQ) once; K, V once for each tile of query rows. FLOPs: 4 (10) head_dim for each visible (query, key, head), whole tiles.
 // Sums over head_dim and over keys in f32 in ascending order; exp2 of f32 scores; results rounded once.
 //
-// Tiles (D = head_dim rounded up to 64, 128 or 256): forward ROWS x KEYS 64 x 64, 64 x 32, 32 x 32, and 8 x 32 for few queries; backward 32 x 64, 32 x 32,
-// 32 x 16. The names end in D, and _few.
+// Tiles (D = head_dim rounded up to 64, 128 or 256): forward ROWS x KEYS 64 x 64, 64 x 32, 24 x 32, and 8 x 32 for few queries; backward 32 x 64, 32 x 32,
+// 24 x 16: the 99 KB that a block can have on compute capability 8.6, 8.9 and 12.0 leave no room for more. The names end in D, and _few.
 //
 // budget: pan_attention_generic_f32_64 registers 176 shared 69632
 // budget: pan_attention_generic_f32_64_few registers 80 shared 20736
@@ -33,10 +33,10 @@
 // budget: pan_attention_generic_f32_128_few registers 80 shared 39168
 // budget: pan_attention_generic_dq_f32_128 registers 176 shared 72192
 // budget: pan_attention_generic_dkv_f32_128 registers 176 shared 76800
-// budget: pan_attention_generic_f32_256 registers 176 shared 104448
+// budget: pan_attention_generic_f32_256 registers 176 shared 94976
 // budget: pan_attention_generic_f32_256_few registers 104 shared 76032
-// budget: pan_attention_generic_dq_f32_256 registers 176 shared 102400
-// budget: pan_attention_generic_dkv_f32_256 registers 160 shared 104960
+// budget: pan_attention_generic_dq_f32_256 registers 176 shared 85120
+// budget: pan_attention_generic_dkv_f32_256 registers 160 shared 87040
 // budget: pan_attention_generic_bf16_64 registers 176 shared 69632
 // budget: pan_attention_generic_bf16_64_few registers 80 shared 20736
 // budget: pan_attention_generic_dq_bf16_64 registers 176 shared 60928
@@ -45,10 +45,10 @@
 // budget: pan_attention_generic_bf16_128_few registers 80 shared 39168
 // budget: pan_attention_generic_dq_bf16_128 registers 176 shared 72192
 // budget: pan_attention_generic_dkv_bf16_128 registers 176 shared 76800
-// budget: pan_attention_generic_bf16_256 registers 176 shared 104448
+// budget: pan_attention_generic_bf16_256 registers 176 shared 94976
 // budget: pan_attention_generic_bf16_256_few registers 104 shared 76032
-// budget: pan_attention_generic_dq_bf16_256 registers 176 shared 102400
-// budget: pan_attention_generic_dkv_bf16_256 registers 160 shared 104960
+// budget: pan_attention_generic_dq_bf16_256 registers 176 shared 85120
+// budget: pan_attention_generic_dkv_bf16_256 registers 160 shared 87040
 #include "common.cuh"
 #include "fast.cuh"
 
@@ -570,14 +570,14 @@ __device__ __forceinline__ void backward_keys(const T *__restrict__ q, const T *
 #define ATTENTION_KERNELS(NAME, T)                      \
   ATTENTION_FORWARD(NAME##_64, T, 64, 8, 64)            \
   ATTENTION_FORWARD(NAME##_128, T, 128, 8, 32)          \
-  ATTENTION_FORWARD(NAME##_256, T, 256, 4, 32)          \
+  ATTENTION_FORWARD(NAME##_256, T, 256, 3, 32)          \
   ATTENTION_FEW(NAME, T, 64)                            \
   ATTENTION_FEW(NAME, T, 128)                           \
   ATTENTION_FEW(NAME, T, 256)                           \
   ATTENTION_MERGE(NAME, T)                              \
   ATTENTION_BACKWARD(NAME##_64, T, 64, 4, 64, 4, 64)    \
   ATTENTION_BACKWARD(NAME##_128, T, 128, 4, 32, 4, 32)  \
-  ATTENTION_BACKWARD(NAME##_256, T, 256, 4, 16, 4, 16)
+  ATTENTION_BACKWARD(NAME##_256, T, 256, 3, 16, 3, 16)
 
 ATTENTION_KERNELS(f32, float)
 ATTENTION_KERNELS(bf16, bf16)

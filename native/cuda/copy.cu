@@ -1,6 +1,6 @@
 // copy.cu: y = x (+ y), n elements, converted between f32 and bf16.
 //
-// Each thread takes 4 consecutive elements, in one load and one store where the addresses allow. Bytes: what x and y hold, and y once more
+// Each thread takes 4 consecutive elements, in one load and one store where the addresses allow; it has read them before it writes, so y may be x. Bytes: what x and y hold, and y once more
 // when it is added to; no arithmetic to speak of. The sum is rounded once.
 //
 // budget: pan_copy_f32_f32 registers 32 shared 0
@@ -19,7 +19,7 @@ template <typename T> struct alignas(PER_THREAD * sizeof(T)) Pack {
 
 template <typename T> __device__ __forceinline__ bool aligned(const T *p) { return reinterpret_cast<uintptr_t>(p) % sizeof(Pack<T>) == 0; }
 
-template <typename X, typename Y> __device__ __forceinline__ void run(const X *__restrict__ x, Y *__restrict__ y, long long n, int accumulate) {
+template <typename X, typename Y> __device__ __forceinline__ void run(const X *x, Y *y, long long n, int accumulate) {
   long long from = (blockIdx.x * (long long)blockDim.x + threadIdx.x) * PER_THREAD;
   if (from + PER_THREAD <= n && aligned(x) && aligned(y)) {
     Pack<X> in = *reinterpret_cast<const Pack<X> *>(x + from);

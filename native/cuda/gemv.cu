@@ -15,24 +15,23 @@
 // The low-rank term is a few more elements of the sum. The lanes' sums are added at the end, all of a warp's results at once: 31 shuffles or
 // fewer, in a fixed order.
 //
-// Bytes: n k / 2 (or 2, 4 a number), the scales, x once for each multiprocessor's blocks (from L2 but for the first), y. FLOPs: 2 m n k. In a
-// warp's step over 1024 codes of a column: 32 m FMA, 32 shuffles, and 32 m / COLUMNS wavefronts of shared memory. A multiprocessor of an A100
-// gets such 512 bytes in 39 cycles from memory: shuffles and x take 48 cycles at m = 1, 64 at m = 2 (of the same pipe); from m = 4 on the
-// FMA take over (64 and 128 cycles), which is why gemm_few_rows.cu serves 3 rows and more of bf16. Dense weights are bound by memory.
+// Bytes: n k / 2 (or 2, 4 a number), the scales, x once for each block (from L2 but for the first), y. FLOPs: 2 m n k. With one row a multiprocessor has one block,
+// so that x is read least. Of 4-bit codes this serves x in f32, and what gemv_codes.cu and gemm_few_rows.cu cannot take: a decoded weight costs about 11 instructions here, of which
+// an A100 has 5 in the time in which memory brings the weight. Dense weights are bound by memory.
 // In flight: 16 to 32 bytes a lane and column: with 2 columns and 32 warps 32 to 64 KB a multiprocessor, where 2 TB/s * 600 ns / 108 = 11 KB.
 //
 // The kernels *_any take rows of any length and alignment: a byte or a number a lane at a time, x from global memory.
 //
-// budget: pan_gemv_q4_m1 registers 64 shared 69632
-// budget: pan_gemv_q4_m1_wide registers 128 shared 69632
+// budget: pan_gemv_q4_m1 registers 64 shared 139264
+// budget: pan_gemv_q4_m1_wide registers 128 shared 139264
 // budget: pan_gemv_q4_m2 registers 80 shared 69632
 // budget: pan_gemv_q4_m4 registers 128 shared 139264
 // budget: pan_gemv_q4_m8 registers 128 shared 139264
-// budget: pan_gemv_dense_bf16_m1 registers 64 shared 69632
+// budget: pan_gemv_dense_bf16_m1 registers 64 shared 139264
 // budget: pan_gemv_dense_bf16_m2 registers 80 shared 69632
 // budget: pan_gemv_dense_bf16_m4 registers 128 shared 139264
 // budget: pan_gemv_dense_bf16_m8 registers 128 shared 139264
-// budget: pan_gemv_dense_f32_m1 registers 64 shared 69632
+// budget: pan_gemv_dense_f32_m1 registers 64 shared 139264
 // budget: pan_gemv_dense_f32_m2 registers 80 shared 69632
 // budget: pan_gemv_dense_f32_m4 registers 128 shared 139264
 // budget: pan_gemv_dense_f32_m8 registers 128 shared 139264
@@ -339,11 +338,11 @@ __device__ __forceinline__ void run_any_q4(const Q4 &w, const Operands &o) {
     gemv::run<gemv::F32, M, 2>({w}, GEMV_OPERANDS, steps_held);                                                                                   \
   }
 // Threads of a block and resident blocks: also in CudaFewRows.
-GEMV_KERNELS(1, 512, 2)
+GEMV_KERNELS(1, 1024, 1)
 GEMV_KERNELS(2, 384, 2)
 GEMV_KERNELS(4, 512, 1)
 GEMV_KERNELS(8, 512, 1)
-GEMV_Q4_KERNEL(pan_gemv_q4_m1_wide, 1, 4, 256, 2)
+GEMV_Q4_KERNEL(pan_gemv_q4_m1_wide, 1, 4, 512, 1)
 
 extern "C" __global__ void __launch_bounds__(256, 3) pan_gemv_q4_any(GEMV_Q4_PARAMETERS, GEMV_PARAMETERS) {
   gemv::run_any_q4(GEMV_Q4(nested_levels), GEMV_OPERANDS);

@@ -4,7 +4,8 @@
 //   scale * sum(code * x) + minimum * sum(x)
 // to a sum. Codes are exact in bf16: both inner sums come from mma.m16n8k16 with the codes as A [16 rows of W, k] and x as B [k, 8 rows of x], without rounding of
 // the weight; the rest is f32. Eight rows of x cost what one costs.
-// x in F32 is cut into three bf16 parts, which add up to it exactly (8 + 8 + 8 of its 24 bits), each multiplied so: products exact, sums f32, as in single precision.
+// x in F32 is cut into three bf16 parts, which add up to it exactly (8 + 8 + 8 of its 24 bits), each multiplied so: products exact, and chains of only 16 or 32 elements, after
+// which sums are f32. Emulated (mma.cuh), the largest error of a row of 8192 is 7e-7 of the largest result on an A100, 4e-7 in single precision throughout.
 //
 // Shapes. W: N rows of K / elements blocks, stored contiguously at a 16-byte address, row n of the matrix as row stored_row(n) (weight.cuh); x, y row-major, each F32
 // or BF16; low rank: s F32 [m, rank], factor F32 with strides (row, column).

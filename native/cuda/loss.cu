@@ -3,16 +3,18 @@
 //   m = max_j x_j, s = sum_j exp(x_j - m);   loss = (m - x_target) + log s;   gradient_j = (exp(x_j - m) / s - [j = target]) * scale
 //
 // A block has a row. Every thread keeps the largest of its elements and the sum of exponentials relative to it, four elements at a time, so the row is
-// read once for the loss; warps and then the block put these pairs together in their order. A second pass reads the row again and writes the gradient, f32
-// or bf16, which may take the place of the logits. Rows start anywhere: what comes before the first 16-byte boundary, and after the last, is taken by
+// read once for the loss; warps and then the block put these pairs together in their order. A second pass writes the gradient, f32 or bf16, which may take the
+// place of the logits. It finds the first `kept` groups of four elements in shared memory, where the first pass has left them: a row of up to 41,000 elements (sm_90: 58,000)
+// is read once. Of longer rows it reads the rest again, backwards, what was read last first: that is in L2, a third (sm_90: nearly half) of every row being kept, and a row for each
+// multiprocessor under way. Rows start anywhere: what comes before the first 16-byte boundary, and after the last, is taken by
 // single elements; so is all of a row whose gradient has other boundaries.
-// Bytes: logits once for the loss, twice with the gradient, the gradient once. FLOPs: about 10 (15) for an element.
+// Bytes: logits once for the loss, once or up to 1.7 times with the gradient, the gradient once. FLOPs: about 10 (15) for an element.
 // f32; exponents are differences to the maximum, exact where they matter, so large logits cost no precision. Gradients are rounded once.
 // A target outside the vocabulary is reported; its row has the loss 0 and the gradient 0.
 //
 // budget: pan_cross_entropy registers 40 shared 1024
-// budget: pan_cross_entropy_grad_f32 registers 40 shared 1024
-// budget: pan_cross_entropy_grad_bf16 registers 40 shared 1024
+// budget: pan_cross_entropy_grad_f32 registers 48 shared 166912
+// budget: pan_cross_entropy_grad_bf16 registers 48 shared 166912
 #include <float.h>
 
 #include "common.cuh"
@@ -47,15 +49,25 @@ __device__ __forceinline__ void add(Sum &sum, float4 x) {
 // Elements of a row before its first 16-byte boundary.
 __device__ __forceinline__ int before_boundary(const float *row, int vocab) { return min(vocab, (int)(-(reinterpret_cast<uintptr_t>(row) / 4) & 3)); }
 
-// Of the whole row; all threads get it.
-__device__ __forceinline__ Sum row_sum(const float *row, int vocab) {
+// Of the whole row; all threads get it. The first `kept` groups of four elements from the boundary on are left in `copy`, each where its thread will look for it.
+__device__ __forceinline__ Sum row_sum(const float *row, int vocab, float4 *copy, int kept) {
   __shared__ Sum sums[MAX_THREADS / 32];
   Sum sum = {-FLT_MAX, 0};
   const int head = before_boundary(row, vocab), quads = (vocab - head) / 4;
   if (threadIdx.x < head) add(sum, row[threadIdx.x]);
+  const float4 *whole = reinterpret_cast<const float4 *>(row + head);
+  int i = threadIdx.x;
+  if (copy != nullptr) {
 #pragma unroll 4
-  for (int i = threadIdx.x; i < quads; i += blockDim.x) add(sum, reinterpret_cast<const float4 *>(row + head)[i]);
-  for (int i = head + 4 * quads + threadIdx.x; i < vocab; i += blockDim.x) add(sum, row[i]);
+    for (; i < min(kept, quads); i += blockDim.x) {
+      const float4 x = whole[i];
+      copy[i] = x;
+      add(sum, x);
+    }
+  }
+#pragma unroll 4
+  for (; i < quads; i += blockDim.x) add(sum, whole[i]);
+  for (i = head + 4 * quads + threadIdx.x; i < vocab; i += blockDim.x) add(sum, row[i]);
 #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) {
     // The lower lane's pair first on both sides, so that all lanes have the same bits.
@@ -65,7 +77,7 @@ __device__ __forceinline__ Sum row_sum(const float *row, int vocab) {
   if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
   __syncthreads();
   sum = sums[0];
-  for (int i = 1; i < blockDim.x / 32; i++) sum = together(sum, sums[i]);
+  for (int warp = 1; warp < blockDim.x / 32; warp++) sum = together(sum, sums[warp]);
   return sum;
 }
 
@@ -80,13 +92,13 @@ struct Gradient {
   __device__ __forceinline__ float of(float x, int index) const { return fast_exp(x - largest) * factor - (index == target ? scale : 0.0f); }
 };
 
-template <typename G> __device__ __forceinline__ void write(const float *row, int vocab, const Gradient &g, G *gradient) {
+template <typename G>
+__device__ __forceinline__ void write(const float *row, int vocab, const float4 *copy, int kept, const Gradient &g, G *gradient) {
   const int head = before_boundary(row, vocab);
   const int quads = reinterpret_cast<uintptr_t>(gradient + head) % sizeof(Quad<G>) == 0 ? (vocab - head) / 4 : 0;
   if (threadIdx.x < head) gradient[threadIdx.x] = from_f32<G>(g.of(row[threadIdx.x], threadIdx.x));
-#pragma unroll 2
-  for (int i = threadIdx.x; i < quads; i += blockDim.x) {
-    const float4 x = reinterpret_cast<const float4 *>(row + head)[i];
+  for (int i = head + 4 * quads + threadIdx.x; i < vocab; i += blockDim.x) gradient[i] = from_f32<G>(g.of(row[i], i));
+  const auto write_quad = [&](float4 x, int i) {
     const int index = head + 4 * i;
     Quad<G> result;
     result.at[0] = from_f32<G>(g.of(x.x, index));
@@ -94,8 +106,14 @@ template <typename G> __device__ __forceinline__ void write(const float *row, in
     result.at[2] = from_f32<G>(g.of(x.z, index + 2));
     result.at[3] = from_f32<G>(g.of(x.w, index + 3));
     reinterpret_cast<Quad<G> *>(gradient + head)[i] = result;
-  }
-  for (int i = head + 4 * quads + threadIdx.x; i < vocab; i += blockDim.x) gradient[i] = from_f32<G>(g.of(row[i], i));
+  };
+  // kept is a multiple of the block's threads, or the whole row: in both passes a thread has the same groups.
+  const int first = threadIdx.x, step = blockDim.x;
+  int i = first + (quads - first + step - 1) / step * step - step;  // the thread's last
+#pragma unroll 4
+  for (; i >= kept; i -= step) write_quad(reinterpret_cast<const float4 *>(row + head)[i], i);
+#pragma unroll 4
+  for (; i >= 0; i -= step) write_quad(copy[i], i);
 }
 
 // Whether the row's target is one; if not, it is reported and the row's loss is 0.
@@ -110,7 +128,8 @@ __device__ __forceinline__ bool has_target(const int *targets, int vocab, float 
 }
 
 template <typename G>
-__device__ __forceinline__ void run(const float *logits, const int *targets, int vocab, float scale, float *losses, G *gradient, Report *report) {
+__device__ __forceinline__ void run(const float *logits, const int *targets, int vocab, float scale, float *losses, G *gradient, int kept, Report *report) {
+  extern __shared__ float4 shared[];
   const float *row = logits + (long long)blockIdx.x * vocab;
   G *of_row = gradient + (long long)blockIdx.x * vocab;
   int target;
@@ -119,9 +138,9 @@ __device__ __forceinline__ void run(const float *logits, const int *targets, int
     return;
   }
   const float score = threadIdx.x == 0 ? row[target] : 0.0f;  // before the gradient takes its place: there is a barrier in row_sum
-  const Sum sum = row_sum(row, vocab);
+  const Sum sum = row_sum(row, vocab, shared, kept);
   if (threadIdx.x == 0) losses[blockIdx.x] = (sum.largest - score) + logf(sum.sum);
-  write(row, vocab, {sum.largest, scale / sum.sum, scale, target}, of_row);
+  write(row, vocab, shared, kept, {sum.largest, scale / sum.sum, scale, target}, of_row);
 }
 
 }  // namespace loss
@@ -131,14 +150,14 @@ extern "C" __global__ void __launch_bounds__(loss::MAX_THREADS)
   int target;
   if (!loss::has_target(targets, vocab, losses, report, target)) return;
   const float *row = logits + (long long)blockIdx.x * vocab;
-  const loss::Sum sum = loss::row_sum(row, vocab);
+  const loss::Sum sum = loss::row_sum(row, vocab, nullptr, 0);
   if (threadIdx.x == 0) losses[blockIdx.x] = (sum.largest - row[target]) + logf(sum.sum);
 }
 extern "C" __global__ void __launch_bounds__(loss::MAX_THREADS)
-    pan_cross_entropy_grad_f32(const float *logits, const int *targets, int vocab, float scale, float *losses, float *gradient, Report *report) {
-  loss::run(logits, targets, vocab, scale, losses, gradient, report);
+    pan_cross_entropy_grad_f32(const float *logits, const int *targets, int vocab, float scale, float *losses, float *gradient, int kept, Report *report) {
+  loss::run(logits, targets, vocab, scale, losses, gradient, kept, report);
 }
 extern "C" __global__ void __launch_bounds__(loss::MAX_THREADS)
-    pan_cross_entropy_grad_bf16(const float *logits, const int *targets, int vocab, float scale, float *losses, bf16 *gradient, Report *report) {
-  loss::run(logits, targets, vocab, scale, losses, gradient, report);
+    pan_cross_entropy_grad_bf16(const float *logits, const int *targets, int vocab, float scale, float *losses, bf16 *gradient, int kept, Report *report) {
+  loss::run(logits, targets, vocab, scale, losses, gradient, kept, report);
 }

@@ -4,6 +4,11 @@
 //   A [16, 16], register i of 4:  row g + 8 (i & 1), columns 2 t and 2 t + 1, + 8 (i >> 1)
 //   B [16, 8],  register i of 2:  k = 2 t and 2 t + 1, + 8 i; column g
 //   C [16, 8],  float i of 4:     row g + 8 (i >> 1), column 2 t + (i & 1)
+//
+// Numerics. Products of bf16 are exact. Tensor cores do not round sums: they cut the terms of 8 steps of k (Hopper: 16) and the sum so far to 24 (25) binary places below
+// the largest, and the new sum to f32, towards zero (MMA-Sim, arXiv 2511.10909). Relative to the largest result, emulated: normally distributed operands, a chain of
+// 2048 steps 4e-6 (Hopper 3e-6), 8192 1.4e-5 (1.1e-5), 14336 3e-5 (2e-5), in order and rounded 1e-6 to 6e-6; operands of one sign, 8192 steps, 8e-5 (4e-5). One rounding
+// to bf16 is 2e-3. So bf16 results have nothing to fear, and f32 arithmetic is not done here with long chains.
 #pragma once
 #include <stdint.h>
 

@@ -12,6 +12,7 @@
 #include "gemm_few_rows.cu"
 #include "gemv.cu"
 #include "gemv_blocks.cu"
+#include "gemv_codes.cu"
 #include "lora.cu"
 #include "loss.cu"
 #include "norm.cu"

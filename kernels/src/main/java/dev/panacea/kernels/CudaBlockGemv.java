@@ -1,5 +1,6 @@
 package dev.panacea.kernels;
 
+import dev.panacea.kernels.cuda.Launch;
 import java.util.Locale;
 import java.util.Optional;
 
@@ -39,9 +40,13 @@ final class CudaBlockGemv {
         int pieces = Math.ceilDiv((int) type.byteSize(chunk) + 14, 16) * 16;
         int stride = Math.ceilDiv(pieces - 16, 128) * 128 + 16;
         long tiles = Math.ceilDiv((long) w.rows(), TILE);
-        long blocks = Math.max(Math.min(tiles, (long) RESIDENT * cuda.device().multiprocessors()), Math.ceilDiv(tiles, MOST_TILES));
-        int shared = 2 * TILE * stride + (parts * m + 1) * (chunk + X_PAD) * Short.BYTES + WARPS * SUMS_BYTES + (int) Math.ceilDiv(tiles, blocks) * SUMS_BYTES;
-        cuda.launch("pan_gemv_blocks_" + type.name().toLowerCase(Locale.ROOT) + "_" + CudaContext.suffix(x)).grid(blocks).threads(THREADS).shared(shared)
+        int beforeSums = 2 * TILE * stride + (parts * m + 1) * (chunk + X_PAD) * Short.BYTES + WARPS * SUMS_BYTES;
+        // GPUs of compute capability 8.6, 8.9 and 12.0 have room for fewer.
+        Launch launch = cuda.launch("pan_gemv_blocks_" + type.name().toLowerCase(Locale.ROOT) + "_" + CudaContext.suffix(x));
+        int mostTiles = Math.clamp((launch.sharedRoom() - beforeSums) / SUMS_BYTES, 1, MOST_TILES);
+        long blocks = Math.max(Math.min(tiles, (long) RESIDENT * cuda.device().multiprocessors()), Math.ceilDiv(tiles, mostTiles));
+        int shared = beforeSums + (int) Math.ceilDiv(tiles, blocks) * SUMS_BYTES;
+        launch.grid(blocks).threads(THREADS).shared(shared)
                 .arg(w.data()).arg((long) w.rows()).arg((long) w.cols()).arg(w.pairDim()).arg(x).arg(m).arg(y).arg(y.type() == DType.BF16).arg(accumulate)
                 .pointer(lowRank.map(l -> l.s().address()).orElse(0L)).pointer(lowRank.map(l -> l.factor().address()).orElse(0L))
                 .arg(lowRank.map(CudaGemm.LowRank::factorRow).orElse(0L)).arg(lowRank.map(CudaGemm.LowRank::factorCol).orElse(0L))

@@ -4,8 +4,8 @@ import dev.panacea.kernels.cuda.Launch;
 import java.util.Optional;
 
 /**
- * Products of few rows with weights that are decoded on the way: gemv.cu (to 8 rows), gemm_few_rows.cu (4-bit codes and BF16 rows on the tensor
- * cores, from 2 rows to 64), gemv_blocks.cu (ggml's blocks, to 8 rows).
+ * Products of few rows with weights that are decoded on the way: gemv.cu (to 8 rows), gemv_codes.cu and gemm_few_rows.cu (4-bit codes and BF16 rows on the
+ * tensor cores, 1 or 2 rows and to 64), gemv_blocks.cu (ggml's blocks, to 8 rows).
  */
 final class CudaFewRows {
     private static final int GEMV_ROWS = 8;
@@ -18,27 +18,37 @@ final class CudaFewRows {
     /** So that sums of indices within a row stay within 32 bits. */
     private static final int MAX_COLUMNS = 1 << 30;
 
+    /** Bytes that a multiprocessor's shared memory has beyond what one block can have, and that each block takes of it beside its own. */
+    private static final int KEPT_SHARED = 1 << 10;
+
     private final CudaContext cuda;
     private final int multiprocessors;
+    private final int sharedLimit;
     private final CudaBlockGemv blockGemv;
 
     CudaFewRows(CudaContext cuda) {
         this.cuda = cuda;
         multiprocessors = cuda.device().multiprocessors();
+        sharedLimit = cuda.device().sharedLimit();
         blockGemv = new CudaBlockGemv(cuda);
     }
 
     /**
      * One of gemv.cu's kernels for up to {@code rows} rows: the columns of y of a warp, its blocks of {@code threads}, {@code resident} of them on a
-     * multiprocessor, and their shared memory for x.
+     * multiprocessor, and their shared memory for x, where there is as much.
      */
     private record Gemv(String name, int rows, int columns, int threads, int resident, int sharedBytes) {
-        private static final Gemv ONE = new Gemv("m1", 1, 2, 512, 2, 67 << 10);
+        private static final Gemv ONE = new Gemv("m1", 1, 2, 1024, 1, 135 << 10);
         /** For 4-bit codes, where there are enough columns to give every warp four: half the reads of x. */
-        private static final Gemv ONE_WIDE = new Gemv("m1_wide", 1, 4, 256, 2, 67 << 10);
+        private static final Gemv ONE_WIDE = new Gemv("m1_wide", 1, 4, 512, 1, 135 << 10);
         private static final Gemv TWO = new Gemv("m2", 2, 2, 384, 2, 67 << 10);
         private static final Gemv FOUR = new Gemv("m4", 4, 2, 512, 1, 135 << 10);
         private static final Gemv EIGHT = new Gemv("m8", 8, 2, 512, 1, 135 << 10);
+
+        /** Shared memory for x, such that the resident blocks find room in that of a multiprocessor. */
+        int sharedBytes(int sharedLimit, int room) {
+            return Math.min(sharedBytes, (sharedLimit + KEPT_SHARED) / resident - KEPT_SHARED - (sharedLimit - room));
+        }
 
         static Gemv of(int m) {
             return m == 1 ? ONE : m == 2 ? TWO : m <= 4 ? FOUR : EIGHT;
@@ -78,6 +88,7 @@ final class CudaFewRows {
             return SLICE * WARPS / warpsN;
         }
 
+        /** Dynamic ones. */
         int sharedBytes(int scalePitch) {
             return slots * (rows * 2 * stage() + weightRows() * (stage() / 2 + 16)) + weightRows() * scalePitch * 4;
         }
@@ -101,6 +112,9 @@ final class CudaFewRows {
                 yield m <= GEMV_ROWS;
             }
             case Q4Weight q4 -> {
+                if (m <= Decoding.MOST && x.type() == DType.BF16 && decoding(q4, x, m, y, accumulate, lowRank)) {
+                    yield true;
+                }
                 boolean tensor = x.type() == DType.BF16 && m >= TENSOR_FROM && m <= TENSOR_ROWS && q4.cols() % SLICE == 0 && aligned(x, 16) && aligned(q4.packed(), 16);
                 if (tensor) {
                     tensorCores(q4, x, m, y, accumulate, lowRank);
@@ -136,7 +150,7 @@ final class CudaFewRows {
 
     private void gemv(Launch launch, Gemv kernel, Reading reading, Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
         int steps = Math.ceilDiv(w.cols(), reading.step());
-        int parts = Math.ceilDiv(steps, kernel.sharedBytes() / (kernel.rows() * reading.stepBytes()));
+        int parts = Math.ceilDiv(steps, kernel.sharedBytes(sharedLimit, launch.sharedRoom()) / (kernel.rows() * reading.stepBytes()));
         int held = Math.ceilDiv(steps, parts);
         boolean vector = w.cols() % 4 == 0 && aligned(x, 4 * x.type().bytes());
         launch.arg(w.rows()).arg(w.cols()).arg(m).arg(x).arg(x.type() == DType.BF16).arg(vector);
@@ -151,18 +165,67 @@ final class CudaFewRows {
         }
     }
 
+    // ---- gemv_codes.cu -----------------------------------------------------------------------------------------------
+
+    /** The numbers of gemv_codes.cu: rows of x that it takes, threads, rows of a tile, the most rows of a turn, elements of k of a unit; bytes of its table, and of x in a unit. */
+    private static final class Decoding {
+        private static final int MOST = 2;
+        private static final int THREADS = 512;
+        private static final int TILE = 16;
+        private static final int TURN = 128;
+        private static final int UNIT = 128;
+        private static final int TABLE_BYTES = 64 << 10;
+        private static final int X_BYTES = 4 * 80;
+        /** Of a turn's scales, about; two turns have them at once. */
+        private static final int SCALES_BYTES = 24 << 10;
+    }
+
+    /** @return false, with nothing done, for rows that do not begin at 16 bytes, cut a block of scales within 64 elements, or are too long */
+    private boolean decoding(Q4Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
+        if (w.cols() % Math.min(w.blockSize(), SLICE) != 0 || !aligned(x, 16) || !aligned(w.packed(), 16)) {
+            return false;
+        }
+        // The rows of a block are a multiple of 8, so that it writes whole sectors' halves of y, and no multiprocessor has more than the others' most.
+        int groups = Math.ceilDiv(w.rows(), 8);
+        int blockRows = 8 * Math.ceilDiv(groups, multiprocessors);
+        int units = Math.ceilDiv(w.cols(), Decoding.UNIT);
+        // One more than the blocks that a row can touch, and 2 more than a multiple of 4, so that 8 rows' scales stand in different banks.
+        int pitch = ((w.cols() + w.blockSize() - 2) / w.blockSize() + 3) / 4 * 4 + 2;
+        int fitting = Decoding.SCALES_BYTES / (4 * pitch) / Decoding.TILE * Decoding.TILE;
+        int turnRows = Math.min(Math.ceilDiv(blockRows, Decoding.TILE) * Decoding.TILE, Math.clamp(fitting, Decoding.TILE, Decoding.TURN));
+        long shared = Decoding.TABLE_BYTES + (long) m * units * Decoding.X_BYTES + 2L * turnRows * pitch * 4 + 3L * turnRows * 2 * 4
+                + 2L * (turnRows / Decoding.TILE + Decoding.THREADS / 32) * 2 * Decoding.TILE * 4 + ((long) blockRows * w.cols() / w.blockSize() / 256 + 3) * 4;
+        Launch launch = cuda.launch("pan_gemv_codes");
+        if (shared > launch.sharedRoom()) {
+            return false;
+        }
+        codes(launch, w).arg(w.rows()).arg(w.cols()).arg(m).arg(x);
+        output(launch, y, accumulate, lowRank).arg(blockRows).arg(turnRows).arg(pitch);
+        launch.grid(Math.ceilDiv(w.rows(), blockRows)).threads(Decoding.THREADS).shared((int) shared).run();
+        return true;
+    }
+
     // ---- gemm_few_rows.cu --------------------------------------------------------------------------------------------
 
     private void tensorCores(Q4Weight w, DeviceBuffer x, int m, DeviceBuffer y, boolean accumulate, Optional<CudaGemm.LowRank> lowRank) {
         Tile tile = Tile.of(m, w.rows(), multiprocessors);
+        int scaleElements = w.blockSize() == 32 ? 1024 : 2048;
+        // The blocks that so many elements can touch; 2 more than a multiple of 4, so that 8 rows' scales stand in different banks.
+        int pitch = ((scaleElements - 1) / w.blockSize() + 3) / 4 * 4 + 2;
+        if (tile.sharedBytes(pitch) > cuda.launch(tile.kernel()).sharedRoom()) {
+            // GPUs of compute capability 8.6, 8.9 and 12.0 have room for 16 rows: the codes, read up to four times, are still fewer bytes than a dense copy.
+            int rows = Tile.SIXTEEN.rows();
+            for (int from = 0; from < m; from += rows) {
+                rows = Math.min(rows, m - from);
+                tensorCores(w, rows(x, from, rows, w.cols()), rows, rows(y, from, rows, w.rows()), accumulate, rows(lowRank, from, rows));
+            }
+            return;
+        }
         int tiles = Math.ceilDiv(w.rows(), tile.weightRows());
         int stages = Math.ceilDiv(w.cols(), tile.stage());
         // As many parts of k as give every multiprocessor a block and none two.
         int perPart = Math.ceilDiv(stages, Math.clamp(multiprocessors / tiles, 1, stages));
         int parts = Math.ceilDiv(stages, perPart);
-        int scaleElements = w.blockSize() == 32 ? 1024 : 2048;
-        // The blocks that so many elements can touch; 2 more than a multiple of 4, so that 8 rows' scales stand in different banks.
-        int pitch = ((scaleElements - 1) / w.blockSize() + 3) / 4 * 4 + 2;
         long count = (long) m * w.rows();
         long sums = parts == 1 ? 0 : cuda.scratch().at("few rows", parts * count * 4);
         Launch launch = codes(cuda.launch(tile.kernel()), w).arg(w.rows()).arg(w.cols()).arg(m).arg(x);
@@ -171,6 +234,14 @@ final class CudaFewRows {
         if (parts > 1) {
             cuda.launch("pan_few_rows_sum").grid(Math.ceilDiv(count, 256)).threads(256).pointer(sums).arg(parts).arg(count).arg(y).arg(y.type() == DType.BF16).arg(accumulate).run();
         }
+    }
+
+    private static DeviceBuffer rows(DeviceBuffer matrix, int from, int rows, int cols) {
+        return matrix.slice((long) from * cols, (long) rows * cols);
+    }
+
+    private static Optional<CudaGemm.LowRank> rows(Optional<CudaGemm.LowRank> lowRank, int from, int rows) {
+        return lowRank.map(low -> new CudaGemm.LowRank(rows(low.s(), from, rows, low.rank()), low.factor(), low.factorRow(), low.factorCol(), low.rank(), low.scaling()));
     }
 
     // ---- arguments ---------------------------------------------------------------------------------------------------

@@ -25,8 +25,7 @@ final class CudaGemm {
         this.cuda = cuda;
         gemmF32 = new CudaGemmF32(cuda);
         multiprocessors = cuda.device().multiprocessors();
-        int limit = cuda.device().sharedLimit();
-        tiles = Arrays.stream(Tile.values()).filter(tile -> tile.shared <= limit).toArray(Tile[]::new);
+        tiles = Tile.fitting(cuda);
         zeros = cuda.allocator().allocate(2 * ALIGNMENT);
         cuda.device().clear(zeros, 2 * ALIGNMENT);
         blasGemm = new CudaBlasGemm(cuda, this);
@@ -80,6 +79,11 @@ final class CudaGemm {
             this.threads = threads;
             this.shared = shared;
             this.cycles = cycles;
+        }
+
+        /** Those for which a GPU has shared memory enough. */
+        static Tile[] fitting(CudaContext cuda) {
+            return Arrays.stream(values()).filter(tile -> tile.shared <= cuda.device().sharedLimit()).toArray(Tile[]::new);
         }
 
         private long tiles(int rows, int columns) {

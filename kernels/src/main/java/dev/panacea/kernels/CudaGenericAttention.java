@@ -26,7 +26,7 @@ final class CudaGenericAttention {
         int d = paddedHead(shape);
         long tileRows = rows.queries * group(shape);
         boolean few = tileRows <= (long) FEW_ROWS * count;
-        int tile = few ? FEW_ROWS : d == 256 ? 32 : 64;
+        int tile = few ? FEW_ROWS : d == 256 ? 24 : 64;
         int keys = few || d > 64 ? 32 : 64;
         long tiles = tileRows / tile + count;
         int splits = few ? (int) Math.max(1, Math.min(Math.min(MOST_SPLITS, FULL_GRID / (tiles * shape.kvHeads())), Math.ceilDiv(rows.keys, LEAST_SPLIT))) : 1;
@@ -56,7 +56,7 @@ final class CudaGenericAttention {
         Rows rows = Rows.of(shape, q, out, lse, k, v).least(written);
         int d = paddedHead(shape);
         String name = CudaContext.suffix(q) + "_" + d;
-        int tile = 32;
+        int tile = d == 256 ? 24 : 32;
         int keys = d == 64 ? 64 : d == 128 ? 32 : 16;
         long rowSums = cuda.scratch().at("attentionRowSums", rows.queries * shape.heads() * Float.BYTES);
         int tiles = 2 * (tile + keys) * (d + PAD);

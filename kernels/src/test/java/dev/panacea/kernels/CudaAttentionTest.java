@@ -2,6 +2,7 @@ package dev.panacea.kernels;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
 
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -13,6 +14,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** What the cases of {@link LayerCases} do not reach of {@link CudaAttention}: tables that are wrong, and what its kernels do not take. */
 class CudaAttentionTest {
@@ -101,6 +103,34 @@ class CudaAttentionTest {
 
     private void assertReported(DeviceBuffer result, int rows) {
         assertThatThrownBy(() -> download(result)).isInstanceOf(IllegalArgumentException.class).hasMessageContaining("sequence 1").hasMessageContaining("the " + rows + " rows");
+    }
+
+    /**
+     * Keys that are all alike, so many that a rounding error of each tile's factors would add up: every query's lse is the one score and the logarithm of the number of its keys.
+     * The score is one whose product with log2(e) lies in the middle between two numbers of single precision.
+     */
+    @ParameterizedTest
+    @ValueSource(ints = {1, 40})
+    void manyKeysOfOneScore(int queries) {
+        int keys = 8192;
+        float score = 90;
+        AttentionShape shape = new AttentionShape(1, 1, 64, 1);
+        double[] q = new double[queries * 64];
+        double[] k = new double[keys * 64];
+        for (int i = 0; i < queries; i++) {
+            q[64 * i] = 1;
+        }
+        for (int i = 0; i < keys; i++) {
+            k[64 * i] = score;
+        }
+        DeviceBuffer key = buffer(DType.BF16, 0, KernelCase.content(DType.BF16, k));
+        DeviceBuffer out = random(DType.BF16, 0, queries * 64);
+        DeviceBuffer lse = random(DType.F32, 0, queries);
+        kernels.attention(buffer(DType.BF16, 0, KernelCase.content(DType.BF16, q)), key, key, table(0, queries, 0, keys), 1, shape, out, lse);
+        double[] actual = download(lse).getFirst();
+        for (int i = 0; i < queries; i++) {
+            assertThat(actual[i]).as("query " + i).isCloseTo(score + Math.log(keys - queries + i + 1), within(2e-5));
+        }
     }
 
     /** Buffers that do not begin at a multiple of 16 bytes, and factors that turn the order of the scores, go to the other kernels. */

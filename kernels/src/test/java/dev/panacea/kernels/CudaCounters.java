@@ -19,6 +19,8 @@ final class CudaCounters {
     static final int VOCAB = 16384;
     /** The side of the square weights; elements of the optimizer's parameters. */
     static final int K = 2048;
+    /** Rows of the 4-bit weight of one row's product. */
+    static final int WIDE = 8192;
     static final int PARAMETERS = 1 << 18;
     /** The product of the gate, and the tokens of attention. */
     static final int GEMM_M = 512;
@@ -38,7 +40,11 @@ final class CudaCounters {
         this.kernels = kernels;
     }
 
-    /** @param args which group of kernels to run: {@code streaming}, {@code gemm}, {@code single}, {@code lora} or {@code attention} */
+    /**
+     * @param args which group of kernels to run: {@code streaming}, {@code gemm}, {@code single}, {@code lora} or {@code attention}; or {@code product}, the format of a
+     *     weight ({@code NF4}, {@code BF16}, {@code F32} or one of ggml's), the type of the activations, and m, n and k; or {@code loss}, the type of the gradient, rows and
+     *     vocabulary
+     */
     public static void main(String[] args) {
         try (CudaKernels kernels = CudaKernels.open(0, false)) {
             CudaCounters counters = new CudaCounters(kernels);
@@ -54,6 +60,8 @@ final class CudaCounters {
                     counters.attention(HEADS_64);
                     counters.attention(HEADS_128);
                 }
+                case "product" -> counters.product(args[1], DType.valueOf(args[2]), Integer.parseInt(args[3]), Integer.parseInt(args[4]), Integer.parseInt(args[5]));
+                case "loss" -> counters.loss(DType.valueOf(args[1]), Integer.parseInt(args[2]), Integer.parseInt(args[3]));
                 default -> throw new IllegalArgumentException(args[0]);
             }
         }
@@ -120,8 +128,7 @@ final class CudaCounters {
         DeviceBuffer table = values(DType.F32, M * 32);
         kernels.rope(x, range(M), table, table, M, N / 64, 64, false);
         kernels.scatterRows(x, range(M), M, N, y, false);
-        DeviceBuffer logits = values(DType.F32, 64 * VOCAB);
-        kernels.crossEntropyWithGrad(logits, range(64), 64, VOCAB, 0.01f, buffer(DType.F32, 64), buffer(bf16, 64 * VOCAB));
+        loss(bf16, 64, VOCAB);
         DeviceBuffer p = values(DType.F32, PARAMETERS);
         AdamWStep step = new AdamWStep(1, 1e-3f, 0.9f, 0.999f, 1e-8f, 0.01f, 1);
         kernels.adamW(p, values(DType.F32, PARAMETERS), buffer(DType.F32, PARAMETERS), buffer(DType.F32, PARAMETERS), PARAMETERS, step);
@@ -132,11 +139,24 @@ final class CudaCounters {
         kernels.dequantize(w, buffer(bf16, K * K));
         kernels.quantize4(QuantType.NF4, x, M * N, 64, buffer(DType.U8, M * N / 2), buffer(DType.F32, M * N / 64));
         kernels.gatherRows(w, range(M), M, y);
-        kernels.linear(w, x.slice(0, K), 1, y.slice(0, K), false);
+        kernels.linear(nf4(WIDE, K), x.slice(0, K), 1, y.slice(0, WIDE), false);
         kernels.linear(new DenseWeight(values(bf16, K * K), K, K), x.slice(0, K), 1, y.slice(0, K), false);
         BlockWeight blocks = new BlockWeight(GgmlType.Q6_K, bytes((int) GgmlType.Q6_K.byteSize(K) * K), K, K, 0);
         kernels.dequantize(blocks, buffer(bf16, K * K));
         kernels.linear(blocks, x.slice(0, K), 1, y.slice(0, K), false);
+    }
+
+    private void loss(DType type, int rows, int vocab) {
+        kernels.crossEntropyWithGrad(values(DType.F32, rows * vocab), range(rows), rows, vocab, 0.01f, buffer(DType.F32, rows), buffer(type, rows * vocab));
+    }
+
+    private void product(String format, DType type, int m, int n, int k) {
+        Weight w = switch (format) {
+            case "NF4" -> nf4(n, k);
+            case "BF16", "F32" -> new DenseWeight(values(DType.valueOf(format), n * k), n, k);
+            default -> new BlockWeight(GgmlType.valueOf(format), bytes((int) GgmlType.valueOf(format).byteSize(k) * n), n, k, 0);
+        };
+        kernels.linear(w, values(type, m * k), m, buffer(type, m * n), false);
     }
 
     private DeviceBuffer levels(boolean signed) {

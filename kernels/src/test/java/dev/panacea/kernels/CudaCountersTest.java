@@ -25,6 +25,12 @@ class CudaCountersTest {
     private static final double A100_FLOPS = 312e12;
     private static final int A100_MULTIPROCESSORS = 108;
 
+    /**
+     * Where sectors asked for may exceed the least bytes by more than a tenth, since few rows share what every block reads: RMSNorm's weight (F32, for each 8 rows of 256), the table of the
+     * nested scales of a gathered row, and x of a product of one row with a weight of 2048 rows.
+     */
+    private static final Map<String, Double> ASKED_FOR = Map.of("pan_rms_norm_bf16", 1.15, "pan_gather_q4_bf16", 1.3, "pan_gemv_blocks_q6_k_bf16", 1.2);
+
     @TempDir
     private static Path folder;
 
@@ -51,8 +57,8 @@ class CudaCountersTest {
         Map<String, JsonNode> kernels = new LinkedHashMap<>();
         new ObjectMapper().readTree(profile.toFile()).get("kernels").forEach(k -> kernels.put(k.get("name").asText(), k));
         System.out.println(group + ":");
-        kernels.forEach((name, k) -> System.out.printf("  %-44s loads %.3f stores %.3f of the ideal, %,12d bytes, conflicts %4.1f %%, mma %,d%n", name, efficiency(k, "global_load"),
-                efficiency(k, "global_store"), bytes(k), 100 * conflicts(k), k.get("mma_flops").asLong()));
+        kernels.forEach((name, k) -> System.out.printf("  %-44s loads %.3f stores %.3f of the ideal, %,12d bytes, %.2f times of them asked for, conflicts %4.1f %%, mma %,d%n", name,
+                efficiency(k, "global_load"), efficiency(k, "global_store"), bytes(k), (double) requested(k) / bytes(k), 100 * conflicts(k), k.get("mma_flops").asLong()));
         return kernels;
     }
 
@@ -62,6 +68,11 @@ class CudaCountersTest {
 
     private static long bytes(JsonNode kernel) {
         return kernel.get("unique_bytes_read").asLong() + kernel.get("unique_bytes_written").asLong();
+    }
+
+    /** Bytes of all sectors of all loads and stores: what is asked of the L2 cache, were nothing found in L1. */
+    private static long requested(JsonNode kernel) {
+        return 32 * (kernel.get("global_load").get("sectors").asLong() + kernel.get("global_store").get("sectors").asLong());
     }
 
     /** The share of the shared-memory wavefronts that bank conflicts cost. */
@@ -95,8 +106,10 @@ class CudaCountersTest {
         least.put("pan_dequantize_q4_bf16", nested + 2 * weights);
         least.put("pan_quantize4_nf4_bf16", 2 * elements + elements / 2 + elements / 16);
         least.put("pan_gather_q4_bf16", rows + CudaCounters.M * (CudaCounters.N / 2L + CudaCounters.N / 64L) + 2 * elements + 1024);
-        least.put("pan_gemv_q4_m1", nested + 4L * CudaCounters.K);
+        long wide = (long) CudaCounters.WIDE * CudaCounters.K;
+        least.put("pan_gemv_codes", wide / 2 + wide / 64 + wide / 64 / 256 * 4 + 1024 + 64 + 2L * (CudaCounters.K + CudaCounters.WIDE));
         least.put("pan_gemv_dense_bf16_m1", 2 * weights + 4L * CudaCounters.K);
+        least.put("pan_gemv_blocks_q6_k_bf16", GgmlType.Q6_K.byteSize(CudaCounters.K) * CudaCounters.K + 4L * CudaCounters.K);
         Map<String, JsonNode> kernels = counters("streaming");
         SoftAssertions all = new SoftAssertions();
         kernels.forEach((name, k) -> {
@@ -104,8 +117,12 @@ class CudaCountersTest {
             all.assertThat(efficiency(k, "global_store")).as(name + ": ideal sectors / sectors stored").isGreaterThanOrEqualTo(0.95);
         });
         least.forEach((name, bytes) -> {
-            long moved = kernels.entrySet().stream().filter(e -> e.getKey().equals(name)).mapToLong(e -> bytes(e.getValue())).sum();
-            all.assertThat((double) moved / bytes).as(name + ": bytes moved / least possible").isBetween(0.9, 1.1);
+            JsonNode k = kernels.get(name);
+            all.assertThat(k).as(name).isNotNull();
+            if (k != null) {
+                all.assertThat((double) bytes(k) / bytes).as(name + ": bytes moved, each counted once / least possible").isBetween(0.9, 1.1);
+                all.assertThat((double) requested(k) / bytes).as(name + ": bytes of all sectors asked for / least possible").isBetween(0.9, ASKED_FOR.getOrDefault(name, 1.1));
+            }
         });
         all.assertAll();
     }

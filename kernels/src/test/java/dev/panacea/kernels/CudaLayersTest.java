@@ -51,6 +51,9 @@ class CudaLayersTest {
         }
         crossEntropy(cases, DType.F32, 64, 1);
         crossEntropy(cases, DType.BF16, 67, 2);
+        // Rows that shared memory does not hold.
+        crossEntropy(cases, DType.F32, 60_001, 1);
+        crossEntropy(cases, DType.BF16, 60_004, 0);
         return cases.stream().map(c -> DynamicTest.dynamicTest(c.toString(), () -> {
             Map<String, byte[]> results = c.runOnDevice(kernels);
             assertThat(c.violation(results)).as(c.toString()).isEmpty();

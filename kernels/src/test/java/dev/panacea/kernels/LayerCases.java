@@ -37,6 +37,8 @@ final class LayerCases {
                 forward(cases, type, heads, new Sequences("long continuations of one text", 0, 40, 0, 90, 40, 33, 0, 70));
             }
             attention(cases, type, new Heads(6, 2, 64), new Sequences("batch", 0, 96, 0, 96, 96, 96, 96, 96, 192, 96, 192, 96, 288, 96, 288, 96));
+            attention(cases, type, new Heads(7, 1, 256), new Sequences("one and a cached prompt", 0, 9, 0, 9, 9, 4, 9, 50));
+            attention(cases, type, new Heads(2, 2, 160), new Sequences("decoding", 0, 1, 0, 131, 1, 1, 131, 65));
             if (type == DType.BF16) {
                 tiledAttention(cases);
             }
@@ -49,7 +51,7 @@ final class LayerCases {
 
     // ---- RMSNorm, RoPE, SwiGLU ---------------------------------------------------------------------------------------
 
-    private static void rmsNorm(List<KernelCase> cases, DType type, int m, int n) {
+    static void rmsNorm(List<KernelCase> cases, DType type, int m, int n) {
         String size = " %s m=%d n=%d".formatted(type, m, n);
         cases.add(new KernelCase("rmsNorm" + size).in("x", type, m * n).in("weight", DType.F32, n).out("y", type, m * n).out("inv", DType.F32, m)
                 .call((k, b) -> k.rmsNorm(b.at("x"), b.at("weight"), 1e-5f, m, n, b.at("y"), b.at("inv"))));
@@ -114,7 +116,7 @@ final class LayerCases {
 
     // ---- attention ---------------------------------------------------------------------------------------------------
 
-    private record Heads(int heads, int kvHeads, int headDim) {
+    record Heads(int heads, int kvHeads, int headDim) {
         AttentionShape shape() {
             return new AttentionShape(heads, kvHeads, headDim, (float) (1 / Math.sqrt(headDim)));
         }
@@ -122,7 +124,7 @@ final class LayerCases {
 
     private static final List<Heads> HEADS = List.of(new Heads(1, 1, 2), new Heads(3, 3, 16), new Heads(3, 1, 64), new Heads(8, 2, 34), new Heads(9, 3, 64), new Heads(4, 1, 128));
 
-    private record Sequences(String name, int... table) {
+    record Sequences(String name, int... table) {
         int count() {
             return table.length / 4;
         }
@@ -145,7 +147,7 @@ final class LayerCases {
     private static void tiledAttention(List<KernelCase> cases) {
         Sequences ends = new Sequences("ends of tiles", 129, 63, 129, 63, 0, 65, 0, 65, 65, 64, 65, 64, 192, 1, 192, 1, 193, 0, 193, 70, 193, 0, 193, 0, 193, 5, 263, 130);
         for (int headDim : new int[] {64, 128}) {
-            for (int group : new int[] {1, 3, 4, 8}) {
+            for (int group : new int[] {1, 3, 4, 7, 8}) {
                 attention(cases, DType.BF16, new Heads(group, 1, headDim), ends);
             }
             attention(cases, DType.BF16, new Heads(1, 1, headDim), new Sequences("ends of large tiles", 0, 127, 0, 127, 127, 128, 127, 128, 255, 129, 255, 129));
@@ -174,7 +176,7 @@ final class LayerCases {
         return new Sequences("many", table);
     }
 
-    private static void attention(List<KernelCase> cases, DType type, Heads h, Sequences s) {
+    static void attention(List<KernelCase> cases, DType type, Heads h, Sequences s) {
         forward(cases, type, h, s);
         backward(cases, type, h, s);
     }
@@ -183,7 +185,7 @@ final class LayerCases {
         return " %s %d/%d heads of %d, %s".formatted(type, h.heads(), h.kvHeads(), h.headDim(), s.name());
     }
 
-    private static void forward(List<KernelCase> cases, DType type, Heads h, Sequences s) {
+    static void forward(List<KernelCase> cases, DType type, Heads h, Sequences s) {
         int queryElements = s.queryRows() * h.heads() * h.headDim();
         int keyElements = s.keyRows() * h.kvHeads() * h.headDim();
         cases.add(new KernelCase("attention" + size(type, h, s)).in("q", type, queryElements).in("k", type, keyElements).in("v", type, keyElements).ints("sequences", s.table())

@@ -36,7 +36,7 @@ final class LossCases {
         return cases;
     }
 
-    private static void crossEntropy(List<KernelCase> cases, int rows, int vocab) {
+    static void crossEntropy(List<KernelCase> cases, int rows, int vocab) {
         String size = " rows=%d vocab=%d".formatted(rows, vocab);
         KernelCase plain = new KernelCase("crossEntropy" + size);
         cases.add(targets(plain, rows, vocab).in("logits", DType.F32, logits(plain, rows, vocab)).out("losses", DType.F32, rows)

@@ -4,6 +4,7 @@ import static dev.panacea.kernels.cuda.CudaException.check;
 
 import dev.panacea.bindings.CudaLibrary;
 import dev.panacea.bindings.NativeLibraryException;
+import dev.panacea.bindings.Setting;
 import dev.panacea.bindings.cuda.Cuda;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.kernels.UnsupportedBackendException;
@@ -18,6 +19,9 @@ import java.lang.foreign.ValueLayout;
 public final class CudaDevice implements AutoCloseable {
     /** The first driver that has all the functions bound here: that of CUDA 12.4. */
     private static final int OLDEST_DRIVER = 12_040;
+
+    /** Fewer bytes of shared memory for a block than the GPU has: a large GPU, or a simulated one, then runs what a smaller one would. */
+    public static final Setting SHARED = new Setting("panacea.cuda.shared", "PANACEA_CUDA_SHARED");
 
     private final int device;
     private final MemorySegment context;
@@ -40,12 +44,22 @@ public final class CudaDevice implements AutoCloseable {
         name = text.getString(0);
         architecture = 10 * attribute(Cuda.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR()) + attribute(Cuda.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR());
         multiprocessors = attribute(Cuda.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT());
-        sharedLimit = attribute(Cuda.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN());
+        sharedLimit = sharedLimit(attribute(Cuda.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN()));
         MemorySegment bytes = arena.allocate(ValueLayout.JAVA_LONG);
         check("cuDeviceTotalMem", Cuda.cuDeviceTotalMem_v2(bytes, device));
         totalBytes = bytes.get(ValueLayout.JAVA_LONG, 0);
         check("cuDriverGetVersion", Cuda.cuDriverGetVersion(bytes));
         driverVersion = bytes.get(ValueLayout.JAVA_INT, 0);
+    }
+
+    private static int sharedLimit(int ofDevice) {
+        return SHARED.read().map(setting -> {
+            try {
+                return Math.min(ofDevice, Integer.parseInt(setting.text()));
+            } catch (NumberFormatException e) {
+                throw new PanaceaException("bytes of shared memory: " + setting.text() + " (" + setting.origin() + ") is not a number", e);
+            }
+        }).orElse(ofDevice);
     }
 
     /**

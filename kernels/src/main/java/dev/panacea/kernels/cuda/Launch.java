@@ -80,6 +80,14 @@ public final class Launch {
         return this;
     }
 
+    /**
+     * Bytes of dynamic shared memory that a block of this kernel can have. What the kernel takes for itself is more than it declares: the compiler rounds it up to whole KB, and
+     * from compute capability 9.0 on counts 1 KB that the system keeps.
+     */
+    public int sharedRoom() {
+        return sharedLimit - function.staticShared;
+    }
+
     /** Bytes of dynamic shared memory of a block; none unless said. */
     public Launch shared(int bytes) {
         shared = bytes;
@@ -171,7 +179,7 @@ public final class Launch {
         if (threads < 1 || threads > function.maxThreads) {
             throw new IllegalStateException(function.name + " cannot have " + threads + " threads a block; its limit is " + function.maxThreads);
         }
-        if (shared < 0 || shared > sharedLimit - function.staticShared) {
+        if (shared < 0 || shared > sharedRoom()) {
             throw new IllegalStateException(function.name + " cannot have " + shared + " bytes of dynamic shared memory; this GPU has " + sharedLimit + " a block, of which the kernel takes "
                     + function.staticShared);
         }
