@@ -4,8 +4,7 @@
 # nvidia-cuda-runtime nvidia-cuda-cccl (13.0).
 set -eu
 source=$(cd "$1" && pwd)
-mkdir -p "$2"
-build=$(cd "$2" && pwd)
+build=$2; mkdir -p "$build"
 out=$3/native/cuda
 
 nvcc=${NVCC:-}
@@ -23,18 +22,8 @@ fi
 mkdir -p "$out"
 stamp=$(echo "$stamp"; "$nvcc" --version | cksum)
 if [ -f "$out/panacea.fatbin" ] && [ "$(cat "$build/stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
-# nvcc's optimizer takes some of its decisions in the order of addresses in its memory. For two builds of the same sources to be equal it gets no random addresses, and paths of
-# one length wherever the project lies.
-copy=$(mktemp -d)
-trap 'rm -rf "$copy"' EXIT
-cp "$source"/*.cu "$source"/*.cuh "$copy"
-nvcc=$(command -v "$nvcc")
-case $nvcc in /*) ;; *) nvcc=$PWD/$nvcc ;; esac
-settled=
-if setarch -R true 2>/dev/null; then settled='setarch -R'; fi
 # Code for sm_80 and sm_90, and PTX for what comes after; uncompressed, since the jar is compressed itself.
-# shellcheck disable=SC2086 # a command and its option, or nothing
-(cd "$copy" && $settled "$nvcc" -fatbin -std=c++17 -O3 -Xptxas -v,-warn-spills -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
-    -gencode arch=compute_80,code=compute_80 -compress-mode=none --threads 0 -o panacea.fatbin panacea.cu) >"$build/ptxas.log" 2>&1 || { cat "$build/ptxas.log" >&2; exit 1; }
-cp "$copy/panacea.fatbin" "$out/panacea.fatbin"
+"$nvcc" -fatbin -std=c++17 -O3 -Xptxas -v,-warn-spills -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_80,code=compute_80 \
+    -compress-mode=none --threads 0 -o "$build/panacea.fatbin" "$source/panacea.cu" >"$build/ptxas.log" 2>&1 || { cat "$build/ptxas.log" >&2; exit 1; }
+cp "$build/panacea.fatbin" "$out/panacea.fatbin"
 echo "$stamp" >"$build/stamp"

@@ -148,7 +148,7 @@ failed=0
 : >"$folder/summary.txt"
 note() { printf '%-28s %6s  %s\n' "$1" "$2" "$3" | tee -a "$folder/summary.txt"; }
 
-# Runs a step with its time limit: step NAME SECONDS COMMAND... Its output goes to NAME.log; the end of that is shown where it fails.
+# Runs a step with its time limit: step NAME SECONDS COMMAND... Its output goes to NAME.log; the tests that failed, and its end, are shown where it fails.
 step() {
   local name=$1 seconds=${limit:-$2} code=0 begun=$SECONDS
   shift 2
@@ -158,9 +158,12 @@ step() {
   local took="$((SECONDS - begun)) s"
   case $code in
     0) note "$name" "$took" passed; return ;;
-    124 | 137) tail -n 40 "$folder/$name.log"; note "$name" "$took" "FAILED: cut off after $seconds s" ;;
-    *) tail -n 40 "$folder/$name.log"; note "$name" "$took" "FAILED: exit code $code" ;;
+    124 | 137) code="cut off after $seconds s" ;;
+    *) code="exit code $code" ;;
   esac
+  grep ':: FAILED$' "$folder/$name.log" | head -n 20 || true
+  tail -n 20 "$folder/$name.log"
+  note "$name" "$took" "FAILED: $code"
   failed=1
 }
 
@@ -190,7 +193,7 @@ else
 fi
 
 PANACEA_CUDA_CUBLASLT=$cublaslt step timings 1500 "${table[@]}"
-[ -f "$folder/timings.log" ] && grep -v INFO "$folder/timings.log"
+if grep -q '^timings .* passed$' "$folder/summary.txt"; then grep -v INFO "$folder/timings.log"; fi
 
 sanitizer=$(PATH=$PATH:/usr/local/cuda/bin command -v compute-sanitizer || true)
 if [ -n "$sanitizer" ]; then

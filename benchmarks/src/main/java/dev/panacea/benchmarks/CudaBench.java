@@ -34,6 +34,8 @@ final class CudaBench implements AutoCloseable {
     private final int ordinal;
     private final Effort effort;
     private Optional<Session> session;
+    /** Why there is no peer, once that is known: kernels are opened for it no more. */
+    private Optional<String> noPeer = Optional.empty();
     private final double bandwidth;
     private final double tensor;
 
@@ -73,18 +75,22 @@ final class CudaBench implements AutoCloseable {
 
     private Session openSession() {
         CudaKernels ours = withCublasLt("off");
+        if (noPeer.isPresent()) {
+            return new Session(ours, Optional.empty(), noPeer.get());
+        }
         try {
             CudaKernels blas = withCublasLt(System.getProperty(CublasLtLibrary.FILE.property(), ""));
             Optional<String> library = blas.matrixLibrary();
-            if (library.isEmpty()) {
-                blas.close();
-                return new Session(ours, Optional.empty(), "none, cuBLASLt is not in use (" + CublasLtLibrary.FILE + " names its file)");
+            if (library.isPresent()) {
+                return new Session(ours, Optional.of(blas), library.get());
             }
-            return new Session(ours, Optional.of(blas), library.get());
+            blas.close();
+            noPeer = Optional.of("none, cuBLASLt is not in use (" + CublasLtLibrary.FILE + " names its file)");
         } catch (PanaceaException e) {
-            // The table is worth having without its last column.
-            return new Session(ours, Optional.empty(), "none: " + e.getMessage());
+            // The table is worth having without this column.
+            noPeer = Optional.of("none: " + e.getMessage());
         }
+        return new Session(ours, Optional.empty(), noPeer.get());
     }
 
     private CudaKernels withCublasLt(String setting) {
@@ -102,7 +108,7 @@ final class CudaBench implements AutoCloseable {
         }
     }
 
-    /** Those of before are closed by {@link #close()} when something has failed, as a fault ends all that a context can do, or when their free blocks are needed. */
+    /** Opened again if {@link #close()} was called: after a failure, as a fault ends all that a context can do, or because free blocks or the whole GPU were needed. */
     private Session session() {
         if (session.isEmpty()) {
             session = Optional.of(openSession());

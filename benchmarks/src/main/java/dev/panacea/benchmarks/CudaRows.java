@@ -95,7 +95,7 @@ final class CudaRows {
     }
 
     private void attention(AttentionWork.Shape s) {
-        long once = 2L * 2 * s.rows() * (s.heads() + s.kvHeads()) * s.headDim();
+        long once = 4L * s.rows() * ((s.heads() + s.kvHeads()) * s.headDim() + s.heads() + 1);
         row("attention", s.toString(), Bound.TENSOR, once, c -> AttentionWork.forward(c, s));
         row("attention-backward", s.toString(), Bound.TENSOR, 3 * once, c -> AttentionWork.backward(c, s));
     }
