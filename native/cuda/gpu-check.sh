@@ -90,7 +90,7 @@ if ! [ -f "$here/benchmarks.jar" ]; then
     gather "$work/gpu-check"
     if $with_java; then
       home=$(find_java)
-      "$home/bin/jlink" --add-modules java.base,java.logging,java.management,java.naming,java.sql,java.xml,jdk.unsupported --compress zip-6 --strip-debug --no-header-files --no-man-pages --output "$work/gpu-check/java"
+      "$home/bin/jlink" --add-modules java.base,java.logging,java.management,java.naming,java.sql,java.xml,jdk.management,jdk.unsupported --compress zip-6 --strip-debug --no-header-files --no-man-pages --output "$work/gpu-check/java"
     fi
     # A tokenizer's native code for other systems is half of the jar.
     if command -v zip >/dev/null; then
