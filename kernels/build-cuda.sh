@@ -10,8 +10,6 @@ out=$3/native/cuda
 nvcc=${NVCC:-}
 [ -n "$nvcc" ] || nvcc=$(command -v nvcc || true)
 [ -n "$nvcc" ] || ! [ -x /usr/local/cuda/bin/nvcc ] || nvcc=/usr/local/cuda/bin/nvcc
-# Where it stood before it had a folder of its own.
-rm -rf "$build/../classes/native/cuda"
 # What the fat binary depends on: the sources and this script, and the compiler.
 stamp=$(cat "$0" "$source"/*.cu "$source"/*.cuh | cksum)
 if [ -z "$nvcc" ]; then

@@ -143,13 +143,13 @@ final class Bench implements AutoCloseable {
                 peak = Math.max(peak, child.peak());
             }
         }
-        return new Result(row.name(), row.shape(), row.tier().id(), s.kernels().threads(), Interleaved.median(seconds), "s", null, null, null, megabytes(peak), "");
+        return new Result(row.name(), row.shape(), row.tier().id(), s.kernels().threads(), Interleaved.median(seconds), "s", null, null, null, megabytes(peak), null, "");
     }
 
     private static Result result(Row row, CpuKernels kernels, double value, String unit, Ceiling ceiling, Interleaved.Medians m, String peer, Double peak) {
         OptionalDouble ratio = m.peerRatio();
         return new Result(row.name(), row.shape(), row.tier().id(), kernels.threads(), value, unit, m.share(), peer, ratio.isPresent() ? ratio.getAsDouble() : null,
-                peak == null ? null : megabytes(peak), String.format(Locale.ROOT, "%s %.0f", ceiling.label(), m.ceiling()));
+                peak == null ? null : megabytes(peak), null, String.format(Locale.ROOT, "%s %.0f", ceiling.label(), m.ceiling()));
     }
 
     /** Null where the system does not tell. */

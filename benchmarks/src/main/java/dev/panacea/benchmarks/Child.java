@@ -21,12 +21,14 @@ final class Child implements AutoCloseable {
     private final BufferedReader answers;
     private final BufferedWriter orders;
 
-    /** @param arguments of {@link ChildMain} */
+    /** @param arguments of {@link ChildMain}; settings of ours that are system properties here are so there */
     Child(List<String> arguments) {
         program = String.join(" ", arguments);
         List<String> command = new ArrayList<>(List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(), "--enable-native-access=ALL-UNNAMED",
                 // One thread of collection and a small heap: the arrays are outside it.
-                "-XX:+UseSerialGC", "-Xmx1g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", System.getProperty("java.class.path"), ChildMain.class.getName()));
+                "-XX:+UseSerialGC", "-Xmx1g", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", System.getProperty("java.class.path")));
+        System.getProperties().stringPropertyNames().stream().filter(p -> p.startsWith("panacea.")).forEach(p -> command.add("-D" + p + "=" + System.getProperty(p)));
+        command.add(ChildMain.class.getName());
         command.addAll(arguments);
         try {
             process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();

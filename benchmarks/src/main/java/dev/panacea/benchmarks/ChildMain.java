@@ -2,9 +2,9 @@ package dev.panacea.benchmarks;
 
 import dev.panacea.data.Batches;
 import dev.panacea.data.TokenizedExample;
-import dev.panacea.kernels.CpuKernels;
-import dev.panacea.kernels.CpuTier;
 import dev.panacea.kernels.DType;
+import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.MemoryUse;
 import dev.panacea.llama.KvCache;
 import dev.panacea.llama.LlamaConfig;
 import dev.panacea.llama.LlamaModel;
@@ -22,7 +22,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Locale;
 import java.util.SplittableRandom;
 import java.util.function.IntSupplier;
 
@@ -44,18 +43,18 @@ public final class ChildMain {
                     System.out.println(0);
                 }
             }));
+            System.out.println(Machine.peakResident().orElse(0));
         } else {
             measured(args[0], args[1], Integer.parseInt(args[2]), Integer.parseInt(args[3]), args[4], args[5]);
         }
-        System.out.println(Machine.peakResident().orElse(0));
     }
 
-    private static CpuKernels kernels(String tier, String threads) {
-        return CpuKernels.open(CpuTier.valueOf(tier.toUpperCase(Locale.ROOT)), Integer.parseInt(threads));
+    private static Kernels kernels(String tier, String threads) {
+        return OnDevice.open(tier, Integer.parseInt(threads));
     }
 
     private static void measured(String program, String shape, int sequences, int length, String tier, String threads) throws IOException {
-        try (CpuKernels kernels = kernels(tier, threads)) {
+        try (Kernels kernels = kernels(tier, threads)) {
             LlamaModel model;
             try (RandomCheckpoint weights = new RandomCheckpoint(RandomCheckpoint.named(shape))) {
                 model = LlamaModel.load(kernels, weights, new LoadOptions(Quantization.NF4, DType.BF16));
@@ -64,8 +63,8 @@ public final class ChildMain {
                 switch (program) {
                     case "step" -> step(kernels, model, sequences, length, false);
                     case "step-checkpointed" -> step(kernels, model, sequences, length, true);
-                    case "decode" -> decode(model, length);
-                    case "prompt" -> prompt(model, length);
+                    case "decode" -> decode(kernels, model, length);
+                    case "prompt" -> prompt(kernels, model, length);
                     default -> throw new IllegalArgumentException("no program " + program);
                 }
             }
@@ -74,23 +73,23 @@ public final class ChildMain {
 
     // ---- programs ----------------------------------------------------------------------------------------------------
 
-    private static void step(CpuKernels kernels, LlamaModel model, int sequences, int length, boolean checkpointing) throws IOException {
+    private static void step(Kernels kernels, LlamaModel model, int sequences, int length, boolean checkpointing) throws IOException {
         try (LoraAdapter adapter = LoraAdapter.create(model, new LoraConfig(8, 16, LoraConfig.ALL_LINEAR, false), 1);
                 AdamW optimizer = new AdamW(kernels, adapter.parameters(), 0.9, 0.999, 1e-8, 0)) {
             adapter.attachTo(model);
             OptimizerStep step = new OptimizerStep(model, adapter.parameters(), optimizer, 1, checkpointing);
             Batches.Step batch = batch(model.config(), sequences, length);
             int tokens = sequences * length;
-            serve(!checkpointing, tokens, tokens * LlamaCost.trainingFlops(model.config()), () -> {
+            serve(kernels, !checkpointing || kernels.memoryUse().isPresent(), tokens, tokens * LlamaCost.trainingFlops(model.config()), () -> {
                 step.run(batch, 1e-4);
                 return tokens;
             });
         }
     }
 
-    private static void prompt(LlamaModel model, int length) throws IOException {
+    private static void prompt(Kernels kernels, LlamaModel model, int length) throws IOException {
         int[] ids = ids(model.config(), length);
-        serve(true, length, LlamaCost.promptFlops(model.config(), length), () -> {
+        serve(kernels, true, length, LlamaCost.promptFlops(model.config(), length), () -> {
             try (KvCache cache = model.newCache(1, length)) {
                 return model.next(cache, new int[] {0}, List.of(ids)).best().length;
             }
@@ -98,14 +97,14 @@ public final class ChildMain {
     }
 
     /** One sequence, around a context of so many tokens. */
-    private static void decode(LlamaModel model, int context) throws IOException {
+    private static void decode(Kernels kernels, LlamaModel model, int context) throws IOException {
         int before = Math.min(context - 1, 4 * DECODED);
         int capacity = context + 8 * DECODED;
         int[] ids = ids(model.config(), capacity);
         try (KvCache cache = model.newCache(1, capacity)) {
             int[] slot = {0};
             model.next(cache, slot, List.of(Arrays.copyOf(ids, context - before)));
-            serve(true, DECODED, DECODED * LlamaCost.decodeBytes(model.config(), model.weightBytes(), context), () -> {
+            serve(kernels, true, DECODED, DECODED * LlamaCost.decodeBytes(model.config(), model.weightBytes(), context), () -> {
                 for (int i = 0; i < DECODED; i++) {
                     model.next(cache, slot, List.of(new int[] {ids[cache.length(0)]})).best();
                 }
@@ -117,11 +116,12 @@ public final class ChildMain {
     // ---- the way to the parent ---------------------------------------------------------------------------------------
 
     /**
-     * Says what a unit comes to, and runs a unit for every line of standard input.
+     * Says what a unit comes to, runs a unit for every line of standard input, and says at the end how much memory it took: of a device of its own what is in use after a
+     * unit, where the memory of steps stays; else the most that the process had.
      *
      * @param warmUp whether a unit runs before; where one takes a minute, what a first one costs more is lost in it
      */
-    private static void serve(boolean warmUp, double units, double work, IntSupplier unit) throws IOException {
+    private static void serve(Kernels kernels, boolean warmUp, double units, double work, IntSupplier unit) throws IOException {
         if (warmUp) {
             unit.getAsInt();
         }
@@ -133,6 +133,7 @@ public final class ChildMain {
             unit.getAsInt();
             System.out.println((System.nanoTime() - start) / 1e9);
         }
+        System.out.println(kernels.memoryUse().map(MemoryUse::used).orElseGet(() -> Machine.peakResident().orElse(0)));
     }
 
     private static Batches.Step batch(LlamaConfig config, int sequences, int length) {

@@ -1,5 +1,8 @@
 package dev.panacea.benchmarks;
 
+import dev.panacea.bindings.Setting;
+import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.PanaceaException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
@@ -12,6 +15,10 @@ import java.util.stream.Stream;
 final class Machine {
     private static final Path CACHES = Path.of("/sys/devices/system/cpu/cpu0/cache");
     private static final long USUAL_CACHE = 32L << 20;
+    /** Set in MiB by whom a run's place in memory does not matter: shapes of a few kilobytes would need thousands of sets of operands. */
+    static final Setting ROTATION = new Setting("panacea.benchmarks.rotation", "PANACEA_BENCHMARKS_ROTATION");
+    /** More than twice the L2 cache of any GPU so far. */
+    static final long GPU_ROTATION = 256L << 20;
 
     private Machine() {}
 
@@ -49,7 +56,19 @@ final class Machine {
         return Long.parseLong(text.replaceAll("\\D", "")) << shift;
     }
 
-    /** How much memory operands should go round in for each run to find them in DRAM: twice the cache, but never more than a tenth of what is free. */
+    /** How much memory operands should go round in for each run to find them in DRAM, of the kernels' device. */
+    static long rotation(Kernels kernels) {
+        return ROTATION.read().map(Machine::mebibytes).orElseGet(() -> kernels.memoryUse().isPresent() ? GPU_ROTATION : rotation());
+    }
+
+    private static long mebibytes(Setting.Value value) {
+        if (!value.text().matches("\\d{1,6}")) {
+            throw new PanaceaException(value.origin() + "=" + value.text() + ": a number of MiB is needed");
+        }
+        return Long.parseLong(value.text()) << 20;
+    }
+
+    /** The same without kernels, of a CPU: twice the cache, but never more than a tenth of what is free. */
     static long rotation() {
         long free = field("/proc/meminfo", "MemAvailable:").orElse(Runtime.getRuntime().maxMemory());
         return Math.min(2 * lastLevelCache(), free / 10);

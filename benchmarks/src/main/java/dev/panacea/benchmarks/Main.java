@@ -6,7 +6,7 @@ import java.util.Set;
 
 /** The jar's entry: the quick mode where one of its options is given, and JMH, untouched, everywhere else. */
 public final class Main {
-    private static final Set<String> QUICK = Set.of("--quick", "--only", "--json", "--all", "--help");
+    private static final Set<String> QUICK = Set.of("--quick", "--only", "--json", "--all", "--device", "--small", "--help");
 
     private Main() {}
 

@@ -27,12 +27,17 @@ public class OnDevice {
 
     @Setup(Level.Trial)
     public void open() {
-        kernels = tier.startsWith("cuda") ? Backends.open(tier) : CpuKernels.open(tier.equals("best") ? CpuTier.best() : CpuTier.valueOf(tier.toUpperCase(Locale.ROOT)), threads);
+        kernels = open(tier, threads);
     }
 
     @TearDown(Level.Trial)
     public void close() {
         kernels.close();
+    }
+
+    /** The kernels of what {@link #tier} names. */
+    static Kernels open(String tier, int threads) {
+        return tier.startsWith("cuda") ? Backends.open(tier) : CpuKernels.open(tier.equals("best") ? CpuTier.best() : CpuTier.valueOf(tier.toUpperCase(Locale.ROOT)), threads);
     }
 
     /** The numbers of a parameter such as {@code 8192x2048}. */

@@ -55,15 +55,16 @@ final class Operands implements AutoCloseable {
     /** Normally distributed values. */
     DeviceBuffer normal(DType type, long n, float deviation) {
         DeviceBuffer b = output(type, n);
-        float[] scaled = new float[POOL];
-        for (int i = 0; i < POOL; i++) {
+        int different = (int) Math.min(n, POOL);
+        float[] scaled = new float[different];
+        for (int i = 0; i < different; i++) {
             scaled[i] = normal[i] * deviation;
         }
         if (type == DType.F32) {
             fill(b, MemorySegment.ofArray(scaled));
         } else {
-            short[] halves = new short[POOL];
-            for (int i = 0; i < POOL; i++) {
+            short[] halves = new short[different];
+            for (int i = 0; i < different; i++) {
                 halves[i] = (short) (Float.floatToIntBits(scaled[i]) + 0x8000 >>> 16);
             }
             fill(b, MemorySegment.ofArray(halves));

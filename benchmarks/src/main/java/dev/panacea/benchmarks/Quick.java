@@ -20,6 +20,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.regex.PatternSyntaxException;
 import java.util.stream.Stream;
@@ -33,14 +34,12 @@ import picocli.CommandLine.Spec;
 @Command(name = "java -jar benchmarks.jar", sortOptions = false, description = {
     "Measures kernels and whole programs, each figure as a share of what the machine can do at that moment (a probe of multiply-adds in registers, or of reading, before and after"
         + " it) and as a ratio to libtorch, measured in between. All figures are medians.",
-    "", "Without --quick, --only, --json, --all or --help this jar is JMH with all its options; -h lists those, -l the benchmarks.", ""},
+    "", "Without --quick, --only, --json, --all, --device, --small or --help this jar is JMH with all its options; -h lists those, -l the benchmarks.", ""},
     footer = {"", "Exit codes: 0 done, 1 a row failed, 2 wrong options."})
 final class Quick implements Callable<Integer> {
+    private static final Pattern GPU = Pattern.compile("cuda(?::(\\d{1,4}))?");
     /** For a kernel's row. */
     private static final Interleaved.Budget BUDGET = new Interleaved.Budget(5, 40, 2.0);
-
-    private static final int CUDA_ROUNDS = 9;
-    private static final long CUDA_COPY = 1L << 30;
 
     /** Makes the rows: for one tier, or for the best and the others. */
     interface RowSource {
@@ -70,8 +69,11 @@ final class Quick implements Callable<Integer> {
     @Option(names = "--threads", paramLabel = "N", defaultValue = "0", description = "threads of the kernels and of libtorch; default: one per physical core")
     private int threads;
 
-    @Option(names = "--device", paramLabel = "DEVICE", defaultValue = "cpu", description = "cpu, or cuda: the kernels of the GPU in a table of their own")
+    @Option(names = "--device", paramLabel = "DEVICE", defaultValue = "cpu", description = "cpu, or cuda or cuda:N: the kernels and programs of a GPU in a table of their own")
     private String device;
+
+    @Option(names = "--small", description = "with --device cuda: shapes of a few kilobytes, each run a few times; whether everything runs, on a simulated driver too, not how fast")
+    private boolean small;
 
     @Option(names = "--model", paramLabel = "FILE", description = "the model of the start-up row; default: SmolLM2-135M, if it is in the cache")
     private Path model;
@@ -98,11 +100,15 @@ final class Quick implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        if (device.equals("cuda")) {
-            return cuda();
+        Matcher gpu = GPU.matcher(device);
+        if (gpu.matches()) {
+            return cuda(gpu.group(1) == null ? 0 : Integer.parseInt(gpu.group(1)));
         }
         if (!device.equals("cpu")) {
-            throw usage("--device " + device + ": it is cpu or cuda");
+            throw usage("--device " + device + ": it is cpu, cuda or cuda:N");
+        }
+        if (small) {
+            throw usage("--small is for --device cuda");
         }
         List<Row> rows = chosen();
         int used = threads();
@@ -137,20 +143,50 @@ final class Quick implements Callable<Integer> {
         return failed ? 1 : 0;
     }
 
-    private Integer cuda() {
-        List<CudaTable.Entry> entries = CudaTable.entries();
+    private Integer cuda(int ordinal) {
+        List<CudaRow> rows = small ? CudaRows.small() : CudaRows.full();
         if (only != null) {
             Pattern pattern = pattern();
-            entries = entries.stream().filter(e -> pattern.matcher(e.name() + " " + e.shape() + " cuda").find()).toList();
-            if (entries.isEmpty()) {
-                throw usage("--only " + only + " finds no row of --device cuda");
+            List<CudaRow> all = rows;
+            rows = all.stream().filter(r -> pattern.matcher(r.text()).find()).toList();
+            if (rows.isEmpty()) {
+                throw usage("--only " + only + " finds no row of --device cuda; there are:\n" + String.join("\n", all.stream().map(r -> "  " + r.text()).toList()));
             }
         }
-        List<Result> results = new CudaTable(out, CUDA_ROUNDS).print(entries, CUDA_COPY);
-        if (json != null) {
-            write(results);
+        if (small) {
+            System.setProperty(Machine.ROTATION.property(), "0");
         }
-        return 0;
+        try (CudaBench bench = new CudaBench(ordinal, small ? CudaBench.Effort.SMALL : CudaBench.Effort.FULL)) {
+            out.println(bench.description());
+            return cuda(bench, rows) ? 0 : 1;
+        }
+    }
+
+    /** Measures and prints all rows; false if one has failed. The file is written after every row, as a GPU can hang. */
+    boolean cuda(CudaBench bench, List<CudaRow> rows) {
+        List<Result> results = new ArrayList<>();
+        boolean failed = false;
+        CudaTable table = new CudaTable(out, rows);
+        table.header();
+        for (CudaRow row : rows) {
+            try {
+                Optional<String> skipped = bench.skipped(row);
+                if (skipped.isPresent()) {
+                    table.missing(row, "skipped: " + skipped.get());
+                } else {
+                    Result r = bench.measure(row);
+                    results.add(r);
+                    table.row(r);
+                }
+            } catch (RuntimeException e) {
+                failed = true;
+                table.missing(row, "failed: " + e.getMessage());
+            }
+            if (json != null) {
+                write(results);
+            }
+        }
+        return !failed;
     }
 
     // ---- options -----------------------------------------------------------------------------------------------------

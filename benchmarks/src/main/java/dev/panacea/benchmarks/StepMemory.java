@@ -29,7 +29,7 @@ import java.util.SplittableRandom;
 /**
  * Whether training needs the memory that was planned: {@code java -cp benchmarks/target/benchmarks.jar dev.panacea.benchmarks.StepMemory
  * [135m|1b|8b] [sequences] [length] [auto|on|off] [steps]}. Random NF4 weights, rank 8 on all linear layers, every token but
- * the first a target.
+ * the first a target. {@code -Dpanacea.device=cuda} makes it the memory of a GPU.
  */
 public final class StepMemory {
     private StepMemory() {}
@@ -41,7 +41,7 @@ public final class StepMemory {
         GradientCheckpointing checkpointing = GradientCheckpointing.valueOf((args.length > 3 ? args[3] : "auto").toUpperCase(Locale.ROOT));
         int steps = args.length > 4 ? Integer.parseInt(args[4]) : 3;
         SftConfig config = SftConfig.builder().maxSteps(steps).perDeviceTrainBatchSize(sequences).maxSeqLength(length).gradientCheckpointing(checkpointing).build();
-        try (Kernels kernels = Backends.cpu();
+        try (Kernels kernels = Backends.open();
                 LlamaModel model = load(kernels, shape);
                 LoraAdapter adapter = LoraAdapter.create(model, new LoraConfig(8, 16, LoraConfig.ALL_LINEAR, false), 1)) {
             SplittableRandom random = new SplittableRandom(1);

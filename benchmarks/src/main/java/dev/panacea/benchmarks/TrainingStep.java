@@ -2,7 +2,6 @@ package dev.panacea.benchmarks;
 
 import dev.panacea.data.Batches;
 import dev.panacea.data.TokenizedExample;
-import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.llama.LlamaModel;
@@ -32,7 +31,7 @@ import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 /**
- * A whole optimizer step on the shape of SmolLM2-135M, rank 8 on all linear layers, 4 sequences of 256 tokens, every token but the first a
+ * A whole optimizer step on the shape of a model, rank 8 on all linear layers, 4 sequences of 256 tokens, every token but the first a
  * target: tokens per second.
  */
 @State(Scope.Benchmark)
@@ -48,7 +47,10 @@ public class TrainingStep {
     @Param({"NF4", "NONE"})
     public Quantization quantization;
 
-    private Kernels kernels;
+    /** Of the model: 135m, 1b, 8b or tiny. */
+    @Param("135m")
+    public String shape;
+
     private LlamaModel model;
     private LoraAdapter adapter;
     private AdamW optimizer;
@@ -56,9 +58,9 @@ public class TrainingStep {
     private final List<TokenizedExample> batch = new ArrayList<>();
 
     @Setup(Level.Trial)
-    public void open() {
-        kernels = Backends.cpu();
-        model = LlamaModel.load(kernels, new RandomCheckpoint(RandomCheckpoint.smolLm2()), new LoadOptions(quantization, DType.BF16));
+    public void open(OnDevice device) {
+        Kernels kernels = device.kernels;
+        model = LlamaModel.load(kernels, new RandomCheckpoint(RandomCheckpoint.named(shape)), new LoadOptions(quantization, DType.BF16));
         adapter = LoraAdapter.create(model, new LoraConfig(8, 16, LoraConfig.ALL_LINEAR, false), 1);
         adapter.attachTo(model);
         optimizer = new AdamW(kernels, adapter.parameters(), 0.9, 0.999, 1e-8, 0);
@@ -81,6 +83,5 @@ public class TrainingStep {
         optimizer.close();
         adapter.close();
         model.close();
-        kernels.close();
     }
 }

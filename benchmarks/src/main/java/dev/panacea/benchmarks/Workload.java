@@ -42,14 +42,18 @@ public final class Workload implements AutoCloseable {
         return of(kernels, flops, bytes, 1, make);
     }
 
-    /** Sets that go round in {@code Machine.rotation()} bytes. */
+    /** Sets that go round in {@code Machine.rotation(kernels)} bytes. */
     static Workload inDram(Kernels kernels, double flops, double bytes, Function<Operands, Set> make) {
-        return of(kernels, flops, bytes, rounds(bytes), make);
+        return of(kernels, flops, bytes, rounds(Machine.rotation(kernels), bytes), make);
     }
 
-    /** How many sets of so many bytes each are larger than the cache together. */
+    /** How many sets of so many bytes each are larger than the cache of a CPU together. */
     static int rounds(double bytes) {
-        return (int) Math.max(1, Math.ceil(Machine.rotation() / bytes));
+        return rounds(Machine.rotation(), bytes);
+    }
+
+    private static int rounds(long rotation, double bytes) {
+        return (int) Math.max(1, Math.ceil(rotation / bytes));
     }
 
     private static Workload of(Kernels kernels, double flops, double bytes, int count, Function<Operands, Set> make) {
