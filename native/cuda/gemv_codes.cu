@@ -192,7 +192,8 @@ struct Kernel {
     asm volatile("{.reg .pred p; setp.ne.s32 p, %5, 0; @p ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];}" : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w) : "r"(address), "r"(active));
   }
 
-  // sums += the unit's: of rows g and g + 8, of segments 2 (t % 2) and the one after it, of row t / 2 of x. blocks: of these two rows, where the scales begin.
+  // sums += the unit's: of rows g and g + 8, of segments 2 (t % 2) and the one after it, of row t / 2 of x. row_scales, in_block: of these two rows of W, where their scales
+  // are, and the place in the first of these blocks of segment 2 (t % 2) of the row.
   __device__ __forceinline__ void multiply(const Codes &codes, uint32_t x_address, int active, uint4 (&x)[4], const float *const (&row_scales)[2], const int (&in_block)[2], int at,
                                            float (&sums)[2]) const {
     const uint32_t copy = 4 * lane;
