@@ -29,7 +29,6 @@ namespace gemv_codes {
 
 constexpr int THREADS = 512, WARPS = THREADS / 32;
 constexpr int TILE = 16, CHUNK = 128, SEGMENT = 32;  // rows; elements of k of a unit, and of a lane
-constexpr int MOST_ROWS = 8 * WARPS;                 // of a turn: a warp finishes 8
 constexpr int TABLE_BYTES = 256 * 256;
 constexpr int X_PITCH = 2 * SEGMENT + 16;  // bytes of a segment of x in shared memory: four of them are read at once
 constexpr float LEVEL_SCALE = 159.0f / 256.0f;
@@ -73,7 +72,9 @@ struct Kernel {
 
   __device__ __forceinline__ Kernel(const Operands &o, char *shared)
       : o(o), table(shared), xs(shared + TABLE_BYTES), lane(threadIdx.x % 32), warp(threadIdx.x / 32), g(lane / 4), t(lane % 4), chunks((o.k - 1) / CHUNK + 1),
-        first_row(blockIdx.x * o.block_rows), rows(min(o.block_rows, o.n - first_row)), turns((rows - 1) / o.turn_rows + 1), next_turn(-1), next(o.packed), below(4LL * o.k), to_next_tile(TILE / 2 * (long long)o.k - chunks * (CHUNK / 2)) {
+        first_row(blockIdx.x * o.block_rows), rows(min(o.block_rows, o.n - first_row)),
+        turns((rows - 1) / o.turn_rows + 1), next_turn(-1), next(o.packed), below(4LL * o.k),
+        to_next_tile(TILE / 2 * (long long)o.k - chunks * (CHUNK / 2)) {
     scales = reinterpret_cast<float *>(xs + o.m * chunks * (CHUNK / SEGMENT) * X_PITCH);
     low_rank = scales + 2 * o.turn_rows * o.scale_pitch;
     parts = low_rank + 3 * 2 * o.turn_rows;
@@ -277,7 +278,7 @@ struct Kernel {
     if (chunk > 0) end();
   }
 
-  // A warp has 8 rows of the turn.
+  // A warp has 8 rows of the turn: a turn has 128 at most.
   __device__ __forceinline__ void finish(int turn) const {
     const int row = 8 * warp + lane;
     if (lane >= 8 || row >= rows_of(turn)) return;
@@ -330,6 +331,7 @@ extern "C" __global__ void __launch_bounds__(gemv_codes::THREADS, 1)
                    int block_rows, int turn_rows, int scale_pitch) {
   extern __shared__ float4 shared[];
   __shared__ float shared_levels[16], nested[256];
-  gemv_codes::Operands o = {packed, absmax, nested, nested_scale, offset, shift, n, k, m, x, y, y_bf16, accumulate, s, factor, factor_row, factor_col, rank, scaling, block_rows, turn_rows, scale_pitch};
+  gemv_codes::Operands o = {packed, absmax, nested, nested_scale, offset, shift, n, k, m, x, y, y_bf16, accumulate,
+                            s, factor, factor_row, factor_col, rank, scaling, block_rows, turn_rows, scale_pitch};
   gemv_codes::Kernel(o, reinterpret_cast<char *>(shared)).run(levels, shared_levels, nested_levels, nested);
 }
