@@ -29,7 +29,6 @@ namespace gemv_codes {
 
 constexpr int THREADS = 512, WARPS = THREADS / 32;
 constexpr int TILE = 16, CHUNK = 128, SEGMENT = 32;  // rows; elements of k of a unit, and of a lane
-constexpr int MOST_ROWS = 8 * WARPS;                 // of a turn: a warp finishes 8
 constexpr int TABLE_BYTES = 256 * 256;
 constexpr int X_PITCH = 2 * SEGMENT + 16;  // bytes of a segment of x in shared memory: four of them are read at once
 constexpr float LEVEL_SCALE = 159.0f / 256.0f;
@@ -73,7 +72,9 @@ struct Kernel {
 
   __device__ __forceinline__ Kernel(const Operands &o, char *shared)
       : o(o), table(shared), xs(shared + TABLE_BYTES), lane(threadIdx.x % 32), warp(threadIdx.x / 32), g(lane / 4), t(lane % 4), chunks((o.k - 1) / CHUNK + 1),
-        first_row(blockIdx.x * o.block_rows), rows(min(o.block_rows, o.n - first_row)), turns((rows - 1) / o.turn_rows + 1), next_turn(-1), next(o.packed), below(4LL * o.k), to_next_tile(TILE / 2 * (long long)o.k - chunks * (CHUNK / 2)) {
+        first_row(blockIdx.x * o.block_rows), rows(min(o.block_rows, o.n - first_row)),
+        turns((rows - 1) / o.turn_rows + 1), next_turn(-1), next(o.packed), below(4LL * o.k),
+        to_next_tile(TILE / 2 * (long long)o.k - chunks * (CHUNK / 2)) {
     scales = reinterpret_cast<float *>(xs + o.m * chunks * (CHUNK / SEGMENT) * X_PITCH);
     low_rank = scales + 2 * o.turn_rows * o.scale_pitch;
     parts = low_rank + 3 * 2 * o.turn_rows;
@@ -192,7 +193,8 @@ struct Kernel {
     asm volatile("{.reg .pred p; setp.ne.s32 p, %5, 0; @p ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];}" : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w) : "r"(address), "r"(active));
   }
 
-  // sums += the unit's: of rows g and g + 8, of segments 2 (t % 2) and the one after it, of row t / 2 of x. blocks: of these two rows, where the scales begin.
+  // sums += the unit's: of rows g and g + 8, of segments 2 (t % 2) and the one after it, of row t / 2 of x. row_scales, in_block: of these two rows of W, where their scales
+  // are, and the place in the first of these blocks of segment 2 (t % 2) of the row.
   __device__ __forceinline__ void multiply(const Codes &codes, uint32_t x_address, int active, uint4 (&x)[4], const float *const (&row_scales)[2], const int (&in_block)[2], int at,
                                            float (&sums)[2]) const {
     const uint32_t copy = 4 * lane;
@@ -276,7 +278,7 @@ struct Kernel {
     if (chunk > 0) end();
   }
 
-  // A warp has 8 rows of the turn.
+  // A warp has 8 rows of the turn: a turn has 128 at most.
   __device__ __forceinline__ void finish(int turn) const {
     const int row = 8 * warp + lane;
     if (lane >= 8 || row >= rows_of(turn)) return;
@@ -329,6 +331,7 @@ extern "C" __global__ void __launch_bounds__(gemv_codes::THREADS, 1)
                    int block_rows, int turn_rows, int scale_pitch) {
   extern __shared__ float4 shared[];
   __shared__ float shared_levels[16], nested[256];
-  gemv_codes::Operands o = {packed, absmax, nested, nested_scale, offset, shift, n, k, m, x, y, y_bf16, accumulate, s, factor, factor_row, factor_col, rank, scaling, block_rows, turn_rows, scale_pitch};
+  gemv_codes::Operands o = {packed, absmax, nested, nested_scale, offset, shift, n, k, m, x, y, y_bf16, accumulate,
+                            s, factor, factor_row, factor_col, rank, scaling, block_rows, turn_rows, scale_pitch};
   gemv_codes::Kernel(o, reinterpret_cast<char *>(shared)).run(levels, shared_levels, nested_levels, nested);
 }

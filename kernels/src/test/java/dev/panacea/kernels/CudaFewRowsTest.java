@@ -159,6 +159,9 @@ class CudaFewRowsTest {
         cases.add(new Shape(8, 3, 9000, WeightFormat.BF16, 0, 0, DType.F32, DType.F32, false, false).of("parts ", null));
         cases.add(new Shape(1, 5, 17504, WeightFormat.FP4_NESTED, 64, 0, DType.BF16, DType.F32, true, false).of("parts ", null));
         cases.add(new Shape(7, 3462, 4160, WeightFormat.BF16, 0, 0, DType.F32, DType.F32, false, false).of("turns and parts ", null));
+        // More rows of a block than a turn has: three turns with fewer units than warps, two with many.
+        cases.add(new Shape(1, 28003, 64, WeightFormat.NF4_NESTED, 64, 1, DType.BF16, DType.BF16, true, false).of("rows in turns ", null));
+        cases.add(new Shape(2, 1731, 6208, WeightFormat.FP4_NESTED, 32, 0, DType.BF16, DType.F32, false, false).of("rows in turns ", null));
         // Scales of several parts of k, blocks that begin within a row, few and many parts of k.
         for (int m : new int[] {4, 12, 24, 40}) {
             cases.add(new Shape(m, 70, 4672, WeightFormat.NF4_NESTED, 32, 8, DType.BF16, DType.BF16, false, false).of("parts ", null));
