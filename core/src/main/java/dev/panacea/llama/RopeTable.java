@@ -72,6 +72,7 @@ final class RopeTable implements AutoCloseable {
         if (memory != null) {
             memory.close();
             memory = null;
+            rows = 0;
         }
         rows = 0;
     }

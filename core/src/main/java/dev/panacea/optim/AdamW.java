@@ -13,8 +13,7 @@ public final class AdamW implements Optimizer {
     private final double beta2;
     private final double eps;
     private final double weightDecay;
-    private final DeviceMemory first;
-    private final DeviceMemory second;
+    private final DeviceMemory moments;
     private long step;
 
     public AdamW(Kernels kernels, TrainableParameters parameters, double beta1, double beta2, double eps, double weightDecay) {
@@ -24,25 +23,24 @@ public final class AdamW implements Optimizer {
         this.beta2 = beta2;
         this.eps = eps;
         this.weightDecay = weightDecay;
-        this.first = kernels.allocate(Math.max(4, 4 * parameters.size()));
-        this.second = kernels.allocate(Math.max(4, 4 * parameters.size()));
+        this.moments = kernels.allocate(2 * TrainableParameters.runBytes(parameters.size()));
     }
 
     @Override
     public void step(double learningRate, double gradScale) {
         step++;
-        kernels.adamW(parameters.values(), parameters.gradients(), first.view(DType.F32, 0, parameters.size()), second.view(DType.F32, 0, parameters.size()), parameters.size(),
+        long n = parameters.size();
+        kernels.adamW(parameters.values(), parameters.gradients(), moments.view(DType.F32, 0, n), moments.view(DType.F32, TrainableParameters.runBytes(n), n), n,
                 new AdamWStep((float) gradScale, (float) learningRate, (float) beta1, (float) beta2, (float) eps, (float) weightDecay, step));
     }
 
     @Override
     public long byteSize() {
-        return first.byteSize() + second.byteSize();
+        return moments.byteSize();
     }
 
     @Override
     public void close() {
-        first.close();
-        second.close();
+        moments.close();
     }
 }

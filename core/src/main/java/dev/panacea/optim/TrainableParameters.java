@@ -9,16 +9,18 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * All trained values in one run of memory, and their gradients in another, so that clipping and the optimizer are one call each. F32.
+ * All trained values in one run of memory, and their gradients in the next, so that clipping and the optimizer are one call each. F32.
  */
 public final class TrainableParameters implements AutoCloseable {
     private record Place(long from, long length) {}
 
+    /** Runs begin where kernels can read whole lines. */
+    private static final long ALIGNMENT = 64;
+
     private final Kernels kernels;
     private final Map<String, Place> places = new LinkedHashMap<>();
     private final long size;
-    private final DeviceMemory valueMemory;
-    private final DeviceMemory gradientMemory;
+    private final DeviceMemory memory;
 
     /** @param lengths elements of each named tensor, in the order in which they are laid out */
     public TrainableParameters(Kernels kernels, Map<String, Long> lengths) {
@@ -29,8 +31,7 @@ public final class TrainableParameters implements AutoCloseable {
             at += e.getValue();
         }
         this.size = at;
-        this.valueMemory = kernels.allocate(Math.max(4, 4 * size));
-        this.gradientMemory = kernels.allocate(Math.max(4, 4 * size));
+        this.memory = kernels.allocate(2 * runBytes(size));
     }
 
     /** Number of trained values. */
@@ -45,15 +46,20 @@ public final class TrainableParameters implements AutoCloseable {
 
     /** Bytes of values and gradients. */
     public long byteSize() {
-        return valueMemory.byteSize() + gradientMemory.byteSize();
+        return memory.byteSize();
+    }
+
+    /** Bytes from one run of {@code size} values to the next. */
+    static long runBytes(long size) {
+        return Math.max(1, (4 * size + ALIGNMENT - 1) / ALIGNMENT) * ALIGNMENT;
     }
 
     public DeviceBuffer values() {
-        return valueMemory.view(DType.F32, 0, size);
+        return memory.view(DType.F32, 0, size);
     }
 
     public DeviceBuffer gradients() {
-        return gradientMemory.view(DType.F32, 0, size);
+        return memory.view(DType.F32, runBytes(size), size);
     }
 
     public DeviceBuffer value(String name) {
@@ -77,7 +83,6 @@ public final class TrainableParameters implements AutoCloseable {
 
     @Override
     public void close() {
-        valueMemory.close();
-        gradientMemory.close();
+        memory.close();
     }
 }

@@ -78,11 +78,11 @@ final class TrainingFigures {
             if (variant.equals("qlora")) {
                 tests.add(dynamicTest("weights of bitsandbytes, " + b.name(), () -> single(folder, reference, folder.resolve("bnb-4bit"), Quantization.NF4, b)));
                 if (!TestBackend.isSimulated()) {
-                    // The very same weights, for which two more minutes there would be too many.
+                    // The very same weights twice more, for which two more minutes there would be too many.
                     tests.add(dynamicTest("weights of bitsandbytes, kept, " + b.name(), () -> single(folder, reference, folder.resolve("bnb-4bit"), Quantization.KEEP, b)));
+                    tests.add(dynamicTest("our own quantization, " + b.name(), () -> single(folder, reference, folder, Quantization.NF4, b)));
                 }
-                tests.add(dynamicTest("our own quantization, " + b.name(), () -> single(folder, reference, folder, Quantization.NF4, b)));
-                tests.add(dynamicTest("BF16, " + b.name(), () -> half(folder, reference, folder.resolve("bnb-4bit"), Quantization.NF4, b)));
+                tests.add(dynamicTest("our own quantization, BF16, " + b.name(), () -> half(folder, reference, folder, Quantization.NF4, b)));
             } else {
                 tests.add(dynamicTest(b.name(), () -> single(folder, reference, folder, Quantization.NONE, b)));
                 tests.add(dynamicTest("BF16, " + b.name(), () -> half(folder, reference, folder, Quantization.NONE, b)));

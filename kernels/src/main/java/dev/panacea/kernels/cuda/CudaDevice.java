@@ -11,6 +11,7 @@ import dev.panacea.kernels.UnsupportedBackendException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Optional;
 
 /**
  * One GPU: its primary context and the one stream on which everything runs in order. Several may be open, of one GPU or of different ones.
@@ -93,7 +94,8 @@ public final class CudaDevice implements AutoCloseable {
             }
             int count = code == 0 ? number.get(ValueLayout.JAVA_INT, 0) : 0;
             if (count == 0) {
-                throw new UnsupportedBackendException("the CUDA driver " + library + " finds no GPU", null);
+                throw new UnsupportedBackendException("the CUDA driver " + library + " finds no GPU; nvidia-smi lists what it sees, CUDA_VISIBLE_DEVICES may hide some"
+                        + " (now: " + Optional.ofNullable(System.getenv("CUDA_VISIBLE_DEVICES")).orElse("not set") + "), and a container needs to be started with them (--gpus all)", null);
             }
             if (ordinal < 0 || ordinal >= count) {
                 throw new PanaceaException("there is no CUDA device " + ordinal + "; the driver " + library + " has " + (count == 1 ? "one, number 0" : count + ", numbered from 0"));
