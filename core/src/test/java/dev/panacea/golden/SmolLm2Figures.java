@@ -11,6 +11,7 @@ import dev.panacea.generate.Generator;
 import dev.panacea.io.Checkpoint;
 import dev.panacea.io.Checkpoints;
 import dev.panacea.io.ModelLocator;
+import dev.panacea.kernels.CpuTier;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.PanaceaException;
@@ -63,8 +64,8 @@ final class SmolLm2Figures {
                 tests.add(dynamicTest(b.name() + " on the file's blocks", () -> numbers(b, " on the file's blocks", model, Quantization.KEEP, List.of(shortest(figures, "texts", "nll")), List.of())));
                 continue;
             }
-            // Decoding blocks in Java loops takes its time: there, the shortest text and the shortest answer.
-            boolean slow = b.name().equals("reference");
+            // Decoding blocks in plain loops takes its time: there, the shortest text and the shortest answer.
+            boolean slow = b.name().equals("reference") || b.name().equals("native " + CpuTier.PORTABLE);
             tests.add(dynamicTest(b.name(), () -> numbers(b, "", model, Quantization.NONE, all(figures, "texts"), all(figures, "chats"))));
             tests.add(dynamicTest(b.name() + " on the file's blocks", () -> numbers(b, " on the file's blocks", model, Quantization.KEEP,
                     slow ? List.of(shortest(figures, "texts", "nll")) : all(figures, "texts"), slow ? List.of(shortest(figures, "chats", "greedy")) : all(figures, "chats"))));
