@@ -4,8 +4,10 @@ import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.PanaceaException;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalInt;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -39,7 +41,7 @@ public final class ChatEncoder {
         this.template = template;
         this.options = options;
         added = tokenizer.addedTokens();
-        templateTexts = template.source() + options.tools().orElse("") + options.dateString().orElse("")
+        templateTexts = template.source() + options.variables().values()
                 + added.tokens().stream().map(AddedTokens.Token::text).collect(Collectors.joining());
         endOfTurn = probe();
     }
@@ -125,7 +127,9 @@ public final class ChatEncoder {
         char escape = unused(messages);
         List<Message> escaped = new ArrayList<>();
         for (Message m : messages) {
-            escaped.add(new Message(added.escape(m.role(), escape), added.escape(m.content(), escape)));
+            Map<String, Object> values = new LinkedHashMap<>(m.values());
+            values.replaceAll((name, value) -> value instanceof String text ? added.escape(text, escape) : value);
+            escaped.add(new Message(values, m.trained()));
         }
         return new Escaped(escaped, escape);
     }

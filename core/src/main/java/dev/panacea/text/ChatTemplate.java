@@ -4,12 +4,11 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.panacea.io.JsonErrors;
 import dev.panacea.kernels.PanaceaException;
-import java.util.ArrayList;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 
 /**
  * A model's chat template: a Jinja program that writes a conversation as the text the model was trained on. It is run as transformers runs it
@@ -35,13 +34,40 @@ public final class ChatTemplate {
     }
 
     /**
-     * What a template may be told beside the messages.
+     * What a template is told beside the messages: transformers' {@code chat_template_kwargs}, {@code tools} among them.
      *
-     * @param tools a JSON array of function descriptions
-     * @param dateString today's date as the template prints it; set it where two renderings must agree, as templates otherwise ask the clock
+     * @param variables JSON values by name, such as {@code tools}, {@code documents}, {@code date_string}, {@code enable_thinking}
      */
-    public record Options(Optional<String> tools, Optional<String> dateString) {
-        public static final Options NONE = new Options(Optional.empty(), Optional.empty());
+    public record Options(Map<String, Object> variables) {
+        public static final Options NONE = new Options(Map.of());
+
+        public Options {
+            variables = Collections.unmodifiableMap(new LinkedHashMap<>(variables));
+        }
+
+        /** With a variable more, or another value of it. */
+        public Options with(String name, Object value) {
+            Map<String, Object> more = new LinkedHashMap<>(variables);
+            more.put(name, value);
+            return new Options(more);
+        }
+
+        /** With the variables of others, which win. */
+        public Options and(Options others) {
+            Map<String, Object> all = new LinkedHashMap<>(variables);
+            all.putAll(others.variables);
+            return new Options(all);
+        }
+
+        /** @param json an array of function descriptions */
+        public Options withTools(String json) {
+            return with("tools", parse(json));
+        }
+
+        /** Today's date as the template prints it; set it where two renderings must agree, as templates otherwise ask the clock. */
+        public Options withDate(String date) {
+            return with("date_string", date);
+        }
     }
 
     /** @param specialTokens what the template knows by {@code bos_token}, {@code eos_token} and so on */
@@ -86,17 +112,10 @@ public final class ChatTemplate {
      */
     public String render(List<Message> messages, boolean addGenerationPrompt, Options options) {
         Map<String, Object> values = new HashMap<>(specialTokens);
-        List<Map<String, Object>> list = new ArrayList<>();
-        for (Message m : messages) {
-            Map<String, Object> message = new LinkedHashMap<>();
-            message.put("role", m.role());
-            message.put("content", m.content());
-            list.add(message);
-        }
-        values.put("messages", list);
+        values.put("tools", null);
+        values.putAll(options.variables);
+        values.put("messages", messages.stream().map(Message::values).toList());
         values.put("add_generation_prompt", addGenerationPrompt);
-        values.put("tools", options.tools.map(ChatTemplate::parse).orElse(null));
-        options.dateString.ifPresent(date -> values.put("date_string", date));
         return program.render(values);
     }
 

@@ -27,7 +27,7 @@ class ChatEncoderTest {
     }
 
     private static ChatEncoder encoder(String template) {
-        return ChatEncoder.of(tokenizer(template), new ChatTemplate.Options(Optional.empty(), Optional.of("26 Jul 2024")));
+        return ChatEncoder.of(tokenizer(template), ChatTemplate.Options.NONE.withDate("26 Jul 2024"));
     }
 
     private static long count(int[] ids, int id) {
@@ -52,7 +52,7 @@ class ChatEncoderTest {
                 }
                 assertThat(count(encoder.encodePrompt(List.of(messages.getFirst())), id))
                         .isEqualTo(count(encoder.encodePrompt(List.of(harmless.getFirst())), id));
-                String rendered = ChatTemplate.of(tokenizer).render(messages, false, new ChatTemplate.Options(Optional.empty(), Optional.of("26 Jul 2024")));
+                String rendered = ChatTemplate.of(tokenizer).render(messages, false, ChatTemplate.Options.NONE.withDate("26 Jul 2024"));
                 assertThat(tokenizer.decode(example.inputIds(), false)).isEqualTo(rendered);
                 assertThat(tokenizer.decode(TextCases.trained(example), true).strip()).isEqualTo("y" + text + "y");
             }

@@ -10,7 +10,6 @@ import java.time.Year;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
@@ -28,7 +27,7 @@ class ChatTemplateTest {
     List<DynamicTest> jinjaConstructs() {
         JsonNode file = TestVocabularies.resource("jinja-constructs.json");
         List<Message> messages = TestVocabularies.messages(file.get("messages"));
-        var options = new ChatTemplate.Options(Optional.of(file.get("tools").toString()), Optional.empty());
+        var options = ChatTemplate.Options.NONE.withTools(file.get("tools").toString());
         List<DynamicTest> tests = new ArrayList<>();
         for (JsonNode c : file.get("cases")) {
             ChatTemplate template = ChatTemplate.of(c.get("template").asText(), Map.of("bos_token", "<s>", "eos_token", "</s>"));
@@ -107,7 +106,7 @@ class ChatTemplateTest {
         assertThat(render("{{ strftime_now('%d %b %Y') }}")).matches("\\d\\d [A-Z][a-z][a-z] \\d{4}");
         String template = "{{ date_string if date_string is defined else 'none' }}";
         assertThat(render(template)).isEqualTo("none");
-        assertThat(ChatTemplate.of(template, Map.of()).render(List.of(), false, new ChatTemplate.Options(Optional.empty(), Optional.of("1 Jan 2030"))))
+        assertThat(ChatTemplate.of(template, Map.of()).render(List.of(), false, ChatTemplate.Options.NONE.withDate("1 Jan 2030")))
                 .isEqualTo("1 Jan 2030");
     }
 
@@ -115,7 +114,7 @@ class ChatTemplateTest {
     void toolsAreAJsonArray() {
         ChatTemplate template = ChatTemplate.of("{{ tools | tojson }}", Map.of());
         for (String bad : List.of("{}", "[", "1", "x")) {
-            assertThatThrownBy(() -> template.render(List.of(), false, new ChatTemplate.Options(Optional.of(bad), Optional.empty())))
+            assertThatThrownBy(() -> template.render(List.of(), false, ChatTemplate.Options.NONE.withTools(bad)))
                     .isInstanceOf(PanaceaException.class).hasMessageContaining("tools");
         }
     }

@@ -70,8 +70,8 @@ public final class TextCases {
 
     private static void template(JsonNode c, ChatTemplate template, JsonNode file) {
         List<Message> messages = TestVocabularies.messages(c.get("messages"));
-        ChatTemplate.Options options = new ChatTemplate.Options(c.get("tools").isNull() ? Optional.empty() : Optional.of(c.get("tools").toString()),
-                Optional.of(file.get("date_string").asText()));
+        ChatTemplate.Options dated = ChatTemplate.Options.NONE.withDate(file.get("date_string").asText());
+        ChatTemplate.Options options = c.get("tools").isNull() ? dated : dated.withTools(c.get("tools").toString());
         boolean prompt = c.get("add_generation_prompt").asBoolean();
         if (!c.get("error").isNull()) {
             assertThatThrownBy(() -> template.render(messages, prompt, options)).isInstanceOf(PanaceaException.class)
