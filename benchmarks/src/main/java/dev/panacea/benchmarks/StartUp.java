@@ -2,8 +2,8 @@ package dev.panacea.benchmarks;
 
 import dev.panacea.data.Batches;
 import dev.panacea.data.DatasetReader;
-import dev.panacea.data.Example;
 import dev.panacea.data.ExampleEncoder;
+import dev.panacea.data.Row;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.io.Checkpoint;
 import dev.panacea.io.Checkpoints;
@@ -81,7 +81,7 @@ final class StartUp {
             try (Checkpoint checkpoint = Checkpoints.open(file);
                     Opening opening = new Opening(CompletableFuture.supplyAsync(() -> Tokenizers.open(file, checkpoint), Thread.ofPlatform().daemon()::start))) {
                 done.accept("model file");
-                List<Example> rows = dialogues();
+                List<Row> rows = dialogues();
                 done.accept("data read");
                 BpeTokenizer tokenizer = opening.tokenizer.join();
                 done.accept("tokenizer");
@@ -102,7 +102,7 @@ final class StartUp {
     }
 
     /** By way of a file, which is what the reader takes. */
-    private static List<Example> dialogues() {
+    private static List<Row> dialogues() {
         try (InputStream in = Objects.requireNonNull(StartUp.class.getResourceAsStream(DIALOGUES), DIALOGUES)) {
             Path file = Files.createTempFile("panacea-dialogues-", ".jsonl");
             try {

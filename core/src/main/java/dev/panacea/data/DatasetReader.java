@@ -45,12 +45,12 @@ public final class DatasetReader {
             .maxNameLength(1000).build();
 
     private final Path file;
-    private final Consumer<Example> sink;
+    private final Consumer<Row> sink;
     private final JsonMapper json;
     private final RowParser rows;
     private int count;
 
-    private DatasetReader(Path file, Consumer<Example> sink) {
+    private DatasetReader(Path file, Consumer<Row> sink) {
         this.file = file;
         this.sink = sink;
         json = JsonMapper.builder().enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION).build();
@@ -63,14 +63,14 @@ public final class DatasetReader {
      *
      * @throws PanaceaException when the file is missing, empty, not UTF-8 or not of these formats, or a row is not understood
      */
-    public static List<Example> read(Path file) {
-        List<Example> examples = new ArrayList<>();
-        read(file, examples::add);
-        return examples;
+    public static List<Row> read(Path file) {
+        List<Row> all = new ArrayList<>();
+        read(file, all::add);
+        return all;
     }
 
     /** As {@link #read(Path)}, one row after the other, for files that memory does not hold. */
-    public static void read(Path file, Consumer<Example> sink) {
+    public static void read(Path file, Consumer<Row> sink) {
         if (!Files.isRegularFile(file)) {
             throw new PanaceaException("there is no data file " + file);
         }
@@ -230,7 +230,7 @@ public final class DatasetReader {
             throw new PanaceaException(file + " has more than " + MAX_ROWS + " rows");
         }
         try {
-            sink.accept(rows.parse(row));
+            sink.accept(new Row(file + ", " + place, rows.parse(row)));
         } catch (RowParser.BadRow e) {
             throw new PanaceaException(file + ", " + place + ": the row " + e.getMessage(), e);
         }

@@ -43,7 +43,7 @@ public final class ExampleEncoder {
      *
      * @throws PanaceaException when a row cannot be rendered, or no row has a target left
      */
-    public Encoded encode(List<Example> rows) {
+    public Encoded encode(List<Row> rows) {
         List<TokenizedExample> examples = new ArrayList<>();
         int truncated = 0;
         long tokens = 0;
@@ -65,20 +65,20 @@ public final class ExampleEncoder {
         return new Encoded(examples, report);
     }
 
-    private List<TokenizedExample> encodeAll(List<Example> rows) {
+    private List<TokenizedExample> encodeAll(List<Row> rows) {
         try {
-            return IntStream.range(0, rows.size()).parallel().mapToObj(i -> encode(rows.get(i), i + 1)).toList();
+            return IntStream.range(0, rows.size()).parallel().mapToObj(i -> encode(rows.get(i))).toList();
         } catch (RuntimeException e) {
             // Which of several bad rows was met is chance, and the stream may have wrapped its exception: one by one the first is named.
-            return IntStream.range(0, rows.size()).mapToObj(i -> encode(rows.get(i), i + 1)).toList();
+            return IntStream.range(0, rows.size()).mapToObj(i -> encode(rows.get(i))).toList();
         }
     }
 
-    private TokenizedExample encode(Example row, int number) {
+    private TokenizedExample encode(Row row) {
         try {
-            return encode(row);
+            return encode(row.example());
         } catch (PanaceaException e) {
-            throw new PanaceaException("example " + number + ": " + e.getMessage(), e);
+            throw new PanaceaException(row.place() + ": " + e.getMessage(), e);
         }
     }
 

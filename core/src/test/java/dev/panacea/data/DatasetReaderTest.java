@@ -27,7 +27,7 @@ class DatasetReaderTest {
     private List<Example> read(String name, byte[] content) throws IOException {
         Path file = folder.resolve(name);
         Files.write(file, content);
-        return DatasetReader.read(file);
+        return DatasetReader.read(file).stream().map(Row::example).toList();
     }
 
     private void refused(String name, String content, String... parts) {

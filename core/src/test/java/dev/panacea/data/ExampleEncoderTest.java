@@ -26,6 +26,10 @@ class ExampleEncoderTest {
         return new ExampleEncoder(tokenizer, ChatTemplate.Options.NONE, max);
     }
 
+    private static List<Row> rows(List<? extends Example> examples) {
+        return IntStream.range(0, examples.size()).mapToObj(i -> new Row("data.jsonl, line " + (i + 1), examples.get(i))).toList();
+    }
+
     private String trained(TokenizedExample e) {
         int[] ids = IntStream.range(1, e.length()).filter(t -> e.labels()[t] != TokenizedExample.IGNORED).map(t -> e.labels()[t]).toArray();
         return tokenizer.decode(ids, false);
@@ -57,8 +61,8 @@ class ExampleEncoderTest {
         int bos = v.bos().getAsInt();
         assertThat(encoder.encode(new Example.Text("a")).inputIds()).containsExactly(bos, 'a', bos + 1);
         assertThat(encoder.encode(new Example.Text("a")).labels()).containsExactly(TokenizedExample.IGNORED, 'a', bos + 1);
-        assertThatThrownBy(() -> encoder.encode(List.of(new Example.Conversation(List.of(Message.user("q"), Message.assistant("a"))))))
-                .isInstanceOf(PanaceaException.class).hasMessageContaining("example 1").hasMessageContaining("no chat template");
+        assertThatThrownBy(() -> encoder.encode(rows(List.of(new Example.Conversation(List.of(Message.user("q"), Message.assistant("a")))))))
+                .isInstanceOf(PanaceaException.class).hasMessageContaining("data.jsonl, line 1: ").hasMessageContaining("no chat template");
     }
 
     @Test
@@ -75,7 +79,7 @@ class ExampleEncoderTest {
         int length = encoder(100).encode(fits).length();
         Example cut = new Example.Conversation(List.of(Message.user("q"), Message.assistant("a".repeat(50))));
         Example gone = new Example.Conversation(List.of(Message.user("q".repeat(50)), Message.assistant("a")));
-        ExampleEncoder.Encoded encoded = encoder(length).encode(List.of(fits, cut, gone, fits));
+        ExampleEncoder.Encoded encoded = encoder(length).encode(rows(List.of(fits, cut, gone, fits)));
         assertThat(encoded.examples()).hasSize(3).allMatch(e -> e.length() == length);
         EncodingReport report = encoded.report();
         assertThat(List.of(report.rows(), report.dropped(), report.truncated())).containsExactly(4, 1, 2);
@@ -84,7 +88,7 @@ class ExampleEncoderTest {
         assertThat(report.trainedFraction()).isBetween(0.05, 0.5);
         assertThat(report).hasToString("3 of 4 examples, " + 3 * length + " tokens, " + String.format("%.1f", 100 * report.trainedFraction()) + " % of them trained; 2 cut at "
                 + length + " tokens, 1 left out as no answer remained");
-        assertThatThrownBy(() -> encoder(length).encode(List.of(gone))).isInstanceOf(PanaceaException.class).hasMessageContaining("no token would be trained");
+        assertThatThrownBy(() -> encoder(length).encode(rows(List.of(gone)))).isInstanceOf(PanaceaException.class).hasMessageContaining("no token would be trained");
         assertThatThrownBy(() -> encoder(1)).isInstanceOf(PanaceaException.class).hasMessageContaining("1");
     }
 
@@ -93,15 +97,15 @@ class ExampleEncoderTest {
     void manyRowsComeInTheirOrderAndTheFirstBadOneIsNamed() {
         List<Example> rows = IntStream.range(0, 500).mapToObj(i -> (Example) new Example.Conversation(List.of(Message.user("q" + i), Message.assistant("a".repeat(1 + i % 7) + i)))).toList();
         ExampleEncoder encoder = encoder(100);
-        List<TokenizedExample> encoded = encoder.encode(rows).examples();
+        List<TokenizedExample> encoded = encoder.encode(rows(rows)).examples();
         for (int i = 0; i < rows.size(); i++) {
             assertThat(encoded.get(i).inputIds()).as("row " + i).isEqualTo(encoder.encode(rows.get(i)).inputIds());
         }
         List<Example> some = IntStream.range(0, 500).mapToObj(i -> i == 77 || i >= 300 ? refused(i) : rows.get(i)).toList();
         String refusing = CHATML.replace("{{ m.content }}", "{{ m.content }}{% if 'refused' in m.content %}{{ raise_exception(m.content) }}{% endif %}");
         try (BpeTokenizer other = Tokenizers.fromGguf(TestVocabularies.bytes("smollm", Optional.of(refusing), List.of("<s>", "<|im_start|>", "<|im_end|>")))) {
-            assertThatThrownBy(() -> new ExampleEncoder(other, ChatTemplate.Options.NONE, 100).encode(some)).isExactlyInstanceOf(PanaceaException.class)
-                    .hasMessage("example 78: the model's chat template refuses this conversation: refused 77");
+            assertThatThrownBy(() -> new ExampleEncoder(other, ChatTemplate.Options.NONE, 100).encode(rows(some))).isExactlyInstanceOf(PanaceaException.class)
+                    .hasMessage("data.jsonl, line 78: the model's chat template refuses this conversation: refused 77");
         }
     }
 

@@ -20,6 +20,6 @@ class RealDataTest {
             System.out.println("skipped: there is no " + file.toAbsolutePath().normalize());
             Assumptions.abort("there is no " + file);
         }
-        assertThat(DatasetReader.read(file)).hasSize(rows).allMatch(e -> e instanceof Example.Conversation);
+        assertThat(DatasetReader.read(file)).hasSize(rows).allMatch(r -> r.example() instanceof Example.Conversation);
     }
 }

@@ -1,6 +1,7 @@
 package dev.panacea.examples;
 
 import dev.panacea.data.Example;
+import dev.panacea.data.Row;
 import dev.panacea.text.BpeTokenizer;
 import dev.panacea.text.ChatEncoder;
 import dev.panacea.text.ChatTemplate;
@@ -21,14 +22,14 @@ import java.util.stream.IntStream;
 record Question(String text, int[] prompt, String reference, int[] stopTokens) {
 
     /** The first questions in some data, as many as there are up to {@code most}; a prompt of more than {@code longest} tokens is passed over. */
-    static List<Question> of(List<Example> examples, BpeTokenizer tokenizer, int most, int longest) {
+    static List<Question> of(List<Row> rows, BpeTokenizer tokenizer, int most, int longest) {
         List<Question> questions = new ArrayList<>();
-        Optional<ChatEncoder> chat = chat(examples, tokenizer);
-        for (Example e : examples) {
+        Optional<ChatEncoder> chat = chat(rows, tokenizer);
+        for (Row row : rows) {
             if (questions.size() == most) {
                 break;
             }
-            Optional<Question> q = switch (e) {
+            Optional<Question> q = switch (row.example()) {
                 case Example.Conversation c -> ofConversation(c.messages(), chat.orElseThrow());
                 case Example.PromptCompletion p -> Optional.of(ofPrompt(p, tokenizer));
                 case Example.Text t -> Optional.empty();
@@ -39,8 +40,8 @@ record Question(String text, int[] prompt, String reference, int[] stopTokens) {
     }
 
     /** What renders the conversations in some data; plain text needs no chat template, which not every model has. */
-    static Optional<ChatEncoder> chat(List<Example> examples, BpeTokenizer tokenizer) {
-        return examples.stream().anyMatch(e -> e instanceof Example.Conversation) ? Optional.of(ChatEncoder.of(tokenizer, ChatTemplate.Options.NONE)) : Optional.empty();
+    static Optional<ChatEncoder> chat(List<Row> rows, BpeTokenizer tokenizer) {
+        return rows.stream().anyMatch(r -> r.example() instanceof Example.Conversation) ? Optional.of(ChatEncoder.of(tokenizer, ChatTemplate.Options.NONE)) : Optional.empty();
     }
 
     /** The last answer of a conversation, and all that led up to it. */

@@ -2,9 +2,9 @@ package dev.panacea.examples;
 
 import dev.panacea.data.DatasetReader;
 import dev.panacea.data.EncodingReport;
-import dev.panacea.data.Example;
 import dev.panacea.data.ExampleEncoder;
 import dev.panacea.data.MaskAudit;
+import dev.panacea.data.Row;
 import dev.panacea.data.Splits;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.PanaceaException;
@@ -34,16 +34,16 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
 
     /** Reads, splits and encodes; a fault in the data is told before anything else is done. */
     static RunData load(FinetuneSettings settings, BaseModel base) {
-        List<Example> rows = settings.data().map(DatasetReader::read).orElseGet(RunData::bundled);
+        List<Row> rows = settings.data().map(DatasetReader::read).orElseGet(RunData::bundled);
         String source = settings.data().map(Path::toString).orElse("the bundled doctor-patient dialogues");
-        List<Example> training = rows;
-        List<Example> heldOut;
+        List<Row> training = rows;
+        List<Row> heldOut;
         String heldOutSource;
         if (settings.evalData().isPresent()) {
             heldOut = DatasetReader.read(settings.evalData().get());
             heldOutSource = settings.evalData().get().toString();
         } else {
-            Splits<Example> split = Splits.heldOut(rows, HELD_OUT, settings.training().seed());
+            Splits<Row> split = Splits.heldOut(rows, HELD_OUT, settings.training().seed());
             training = split.train();
             heldOut = split.heldOut();
             heldOutSource = "a tenth of " + source;
@@ -52,20 +52,12 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
             }
         }
         ExampleEncoder encoder = new ExampleEncoder(base.tokenizer(), ChatTemplate.Options.NONE, settings.training().maxSeqLength());
-        ExampleEncoder.Encoded train = encoded(encoder, training, source);
-        ExampleEncoder.Encoded eval = encoded(encoder, heldOut, heldOutSource);
+        ExampleEncoder.Encoded train = encoder.encode(training);
+        ExampleEncoder.Encoded eval = encoder.encode(heldOut);
         int most = settings.answers() == 0 ? 0 : Math.max(settings.answers(), SAMPLES);
         int longest = base.config().maxPositionEmbeddings() - settings.answerTokens();
         int[] stopTokens = Question.chat(training, base.tokenizer()).map(ChatEncoder::stopTokens).orElseGet(base.tokenizer()::endTokens);
         return new RunData(source, heldOutSource, train.examples(), train.report(), eval.examples(), eval.report(), Question.of(heldOut, base.tokenizer(), most, longest), stopTokens);
-    }
-
-    private static ExampleEncoder.Encoded encoded(ExampleEncoder encoder, List<Example> rows, String source) {
-        try {
-            return encoder.encode(rows);
-        } catch (PanaceaException e) {
-            throw new PanaceaException(source + ": " + e.getMessage(), e);
-        }
     }
 
     /** What is trained of an example, for a person to see. */
@@ -74,7 +66,7 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
     }
 
     /** The examples inside the jar, by way of a file, which is what the reader takes. */
-    private static List<Example> bundled() {
+    private static List<Row> bundled() {
         try (InputStream in = RunData.class.getResourceAsStream(BUNDLED)) {
             Path file = Files.createTempFile("panacea-dialogues-", ".jsonl");
             try {
