@@ -15,13 +15,14 @@ stamp=$(cat "$0" "$source"/*.cu "$source"/*.cuh | cksum)
 if [ -z "$nvcc" ]; then
     if [ "$(head -n 1 "$build/stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
     rm -f "$out/panacea.fatbin" "$build/stamp"
-    echo "No nvcc: the CUDA kernels are not built. Set NVCC, or put nvcc of CUDA 13.0 on the PATH; see README.md." >&2
+    echo "The jars are for the CPU; kernels for NVIDIA GPUs need nvcc (README.md, \"On an NVIDIA GPU\")."
     exit 0
 fi
 
 mkdir -p "$out"
 stamp=$(echo "$stamp"; "$nvcc" --version | cksum)
 if [ -f "$out/panacea.fatbin" ] && [ "$(cat "$build/stamp" 2>/dev/null)" = "$stamp" ]; then exit 0; fi
+echo "Compiling the CUDA kernels with $nvcc: a few minutes ..."
 # Code for sm_80 and sm_90, and PTX for what comes after; uncompressed, since the jar is compressed itself.
 "$nvcc" -fatbin -std=c++17 -O3 -Xptxas -v,-warn-spills -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_80,code=compute_80 \
     -compress-mode=none --threads 0 -o "$build/panacea.fatbin" "$source/panacea.cu" >"$build/ptxas.log" 2>&1 || { cat "$build/ptxas.log" >&2; exit 1; }

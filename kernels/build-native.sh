@@ -19,7 +19,11 @@ if [ -f "$build/CMakeCache.txt" ] && ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=
     rm -rf "$build"
 fi
 cmake --log-level=NOTICE -S "$source" -B "$build" -DCMAKE_BUILD_TYPE=Release >"$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
-cmake --build "$build" --target panacea_cpu deferred_cuda cublaslt_stand_in --parallel "$(getconf _NPROCESSORS_ONLN)"
+
+build_quietly() {
+    cmake --build "$build" --target "$@" --parallel "$(getconf _NPROCESSORS_ONLN)" >"$build.log" 2>&1 || { cat "$build.log" >&2; exit 1; }
+    grep "warning:" "$build.log" >&2 || true
+}
 
 # The names of dev.panacea.bindings.Platform.
 case "$(uname -s)" in
@@ -32,5 +36,10 @@ case "$(uname -m)" in
     aarch64 | arm64) arch=aarch64 ;;
     *) arch=$(uname -m) ;;
 esac
+
+[ -f "$build/$library" ] || echo "Compiling the CPU kernels, once per instruction set: one to two minutes on two cores ..."
+build_quietly panacea_cpu
+# What takes the place of NVIDIA's libraries in tests.
+build_quietly deferred_cuda cublaslt_stand_in
 mkdir -p "$classes/native/$os-$arch"
 cmake -E copy_if_different "$build/$library" "$classes/native/$os-$arch/$library"

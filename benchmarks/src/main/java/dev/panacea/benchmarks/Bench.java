@@ -20,7 +20,7 @@ final class Bench implements AutoCloseable {
     private static final double GIGA = 1e9;
 
     private final int threads;
-    private final Optional<Torch> torch;
+    private final Optional<PeerLibrary> library;
     private final Optional<Path> model;
     private final Interleaved.Budget budget;
     private final long memory = Machine.rotation();
@@ -33,9 +33,9 @@ final class Bench implements AutoCloseable {
      * @param model of the start-up row
      * @param budget of a kernel's row
      */
-    Bench(int threads, Optional<Torch> torch, Optional<Path> model, Interleaved.Budget budget) {
+    Bench(int threads, Optional<PeerLibrary> library, Optional<Path> model, Interleaved.Budget budget) {
         this.threads = threads;
-        this.torch = torch;
+        this.library = library;
         this.model = model;
         this.budget = budget;
     }
@@ -80,7 +80,7 @@ final class Bench implements AutoCloseable {
         private final Optional<Peer> peer;
 
         Opened(Row.Kernel row) {
-            peer = torch.flatMap(t -> row.peer().map(make -> make.apply(t)));
+            peer = library.flatMap(t -> row.peer().map(make -> make.apply(t)));
         }
 
         Optional<DoubleSupplier> timed() {

@@ -112,14 +112,14 @@ final class Quick implements Callable<Integer> {
         }
         List<Row> rows = chosen();
         int used = threads();
-        Optional<Torch> torch = Torch.load(used, out::println);
+        Optional<PeerLibrary> library = PeerLibrary.load(used, out::println);
         List<Result> results = new ArrayList<>();
         boolean failed = false;
         out.println("CPU: " + processor() + "; " + used + (used == 1 ? " thread" : " threads") + "; last-level cache " + (Machine.lastLevelCache() >> 20) + " MiB, operands in DRAM go round in "
-                + (Machine.rotation() >> 20) + " MiB" + torch.map(t -> "; peer " + t.version() + " on as many threads").orElse(""));
+                + (Machine.rotation() >> 20) + " MiB" + library.map(t -> "; peer " + t.version() + " on as many threads").orElse(""));
         Table table = new Table(out, rows);
         table.header();
-        try (Bench bench = new Bench(used, torch, model(), budget)) {
+        try (Bench bench = new Bench(used, library, model(), budget)) {
             for (Row row : rows) {
                 Optional<String> skipped = bench.skipped(row);
                 if (skipped.isPresent()) {

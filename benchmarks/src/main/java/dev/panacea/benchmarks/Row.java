@@ -25,7 +25,7 @@ sealed interface Row {
     }
 
     /** A kernel against a ceiling and perhaps a peer, in this process. */
-    record Kernel(String name, String shape, CpuTier tier, Ceiling ceiling, Function<CpuKernels, Workload> ours, Optional<Function<Torch, Peer>> peer) implements Row {}
+    record Kernel(String name, String shape, CpuTier tier, Ceiling ceiling, Function<CpuKernels, Workload> ours, Optional<Function<PeerLibrary, Peer>> peer) implements Row {}
 
     /**
      * A program in a JVM of its own.

@@ -80,7 +80,7 @@ final class Rows {
         return product(tier, "input-grad-" + id(format), n, k, c -> LinearWork.inputGrad(c, format, TOKENS, n, k), t -> t.linearInputGrad(DType.BF16, TOKENS, n, k));
     }
 
-    private static Row product(CpuTier tier, String name, int n, int k, Function<CpuKernels, Workload> ours, Function<Torch, Peer> peer) {
+    private static Row product(CpuTier tier, String name, int n, int k, Function<CpuKernels, Workload> ours, Function<PeerLibrary, Peer> peer) {
         return new Row.Kernel(name, "M " + TOKENS + ", (N,K) " + n + "x" + k, tier, Ceiling.products(tier), ours, Optional.of(peer));
     }
 

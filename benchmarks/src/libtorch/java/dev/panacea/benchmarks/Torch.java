@@ -12,8 +12,6 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Optional;
-import java.util.function.Consumer;
 import java.util.jar.JarEntry;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
@@ -32,45 +30,29 @@ import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
 
 /**
- * libtorch as the peer: PyTorch's own kernels through JavaCPP, without Python. Only this class knows it; where it is missing there are no peers.
+ * libtorch as the peer: PyTorch's own kernels through JavaCPP, without Python. Only this class knows it.
  * Attention gets its keys and values already expanded to all query heads, which is not timed (Hugging Face's models expand them at every step).
  */
-final class Torch {
+final class Torch implements PeerLibrary {
     private static final String CACHE = "org.bytedeco.javacpp.cachedir";
     /** In DJL's jar. */
     private static final String OFFICIAL = "/pytorch/cpu/linux-x86_64/";
 
     private final String version;
-    private final CompilationUnit adamW = torch.compile("""
+    private final CompilationUnit adamW;
+
+    /** Loads it, which unpacks some 600 MB the first time. Called by {@link PeerLibrary#load}. */
+    public Torch(int threads) throws IOException {
+        useOfficialBuild(cache());
+        torch.set_num_threads(threads);
+        version = "libtorch " + torch.TORCH_VERSION;
+        adamW = torch.compile("""
             def step(p: Tensor, g: Tensor, m: Tensor, v: Tensor, t: Tensor):
                 none: List[Tensor] = []
                 parameters = [p]
                 torch._fused_adamw_(parameters, [g], [m], [v], none, [t], lr=1e-6, beta1=0.9, beta2=0.999, weight_decay=0.01, eps=1e-8, amsgrad=False, maximize=False)
                 return parameters
             """);  // what is not returned would be optimized away
-
-    private Torch(String version) {
-        this.version = version;
-    }
-
-    /**
-     * Loads it, which unpacks some 600 MB the first time.
-     *
-     * @param messages hears why there is none
-     */
-    static Optional<Torch> load(int threads, Consumer<String> messages) {
-        try {
-            useOfficialBuild(cache());
-            torch.set_num_threads(threads);
-            return Optional.of(new Torch("libtorch " + torch.TORCH_VERSION));
-        } catch (LinkageError | IOException e) {
-            messages.accept("No peer: libtorch is not there or does not load on this platform (" + firstLine(e) + "); the peer's columns stay empty");
-            return Optional.empty();
-        }
-    }
-
-    private static String firstLine(Throwable e) {
-        return String.valueOf(e.getMessage()).lines().findFirst().orElse("");
     }
 
     /** Where JavaCPP unpacks: its own setting; else target/javacpp if the jar is in target/lib, so that {@code mvn clean} removes it; else where it likes it. */
@@ -107,14 +89,16 @@ final class Torch {
         System.setProperty("java.library.path", folder + File.pathSeparator + System.getProperty("java.library.path", ""));
     }
 
-    String version() {
+    @Override
+    public String version() {
         return version;
     }
 
     // ---- peers -------------------------------------------------------------------------------------------------------
 
     /** torch.nn.functional.linear: x[M, K] W[N, K]^T, dense. {@code sets} of weights go round. */
-    Peer linear(DType type, int m, int n, int k, int sets) {
+    @Override
+    public Peer linear(DType type, int m, int n, int k, int sets) {
         return new Op(version + " linear " + name(type), sets, own -> {
             Tensor x = own.random(type, m, k);
             Tensor w = own.random(type, n, k);
@@ -123,7 +107,8 @@ final class Torch {
     }
 
     /** dy[M, N] W[N, K], what autograd does for the input of a linear layer. */
-    Peer linearInputGrad(DType type, int m, int n, int k) {
+    @Override
+    public Peer linearInputGrad(DType type, int m, int n, int k) {
         return new Op(version + " dy @ W " + name(type), 1, own -> {
             Tensor dy = own.random(type, m, n);
             Tensor w = own.random(type, n, k);
@@ -132,7 +117,8 @@ final class Torch {
     }
 
     /** scaled_dot_product_attention, causal. Packed sequences of one length are a batch. */
-    Peer attention(AttentionWork.Shape s) {
+    @Override
+    public Peer attention(AttentionWork.Shape s) {
         return new Op(version + " SDPA bf16", 1, own -> {
             Tensor q = own.heads(s);
             Tensor k = own.heads(s);
@@ -142,7 +128,8 @@ final class Torch {
     }
 
     /** Its gradients by autograd; the forward pass is done once, before the clock runs. */
-    Peer attentionBackward(AttentionWork.Shape s) {
+    @Override
+    public Peer attentionBackward(AttentionWork.Shape s) {
         return new Op(version + " SDPA backward bf16", 1, own -> {
             TensorVector inputs = own.keep(new TensorVector(own.heads(s).set_requires_grad(true), own.heads(s).set_requires_grad(true), own.heads(s).set_requires_grad(true)));
             Tensor out = own.keep(attend(inputs.get(0), inputs.get(1), inputs.get(2)));
@@ -157,7 +144,8 @@ final class Torch {
     }
 
     /** torch._fused_adamw_, behind {@code torch.optim.AdamW(fused=True)}, by TorchScript: the C++ optimizer would call some ten kernels instead. */
-    Peer adamW(long n, int sets) {
+    @Override
+    public Peer adamW(long n, int sets) {
         return new Op(version + " fused AdamW f32", sets, own -> {
             Tensor p = own.random(DType.F32, n);
             Tensor g = own.random(DType.F32, n);
