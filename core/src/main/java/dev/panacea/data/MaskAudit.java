@@ -1,6 +1,7 @@
 package dev.panacea.data;
 
 import dev.panacea.text.Tokenizer;
+import dev.panacea.text.VisibleText;
 import java.util.Arrays;
 import java.util.List;
 
@@ -38,7 +39,7 @@ public record MaskAudit(boolean endTokenTrained, String sample) {
             int[] run = Arrays.copyOfRange(example.inputIds(), t, end);
             String text = run.length <= SHOWN ? tokenizer.decode(run, false)
                     : tokenizer.decode(Arrays.copyOf(run, SHOWN / 2), false) + " … " + tokenizer.decode(Arrays.copyOfRange(run, run.length - SHOWN / 2, run.length), false);
-            out.append(target ? open : "").append(visible(text)).append(target ? close : "");
+            out.append(target ? open : "").append(VisibleText.lines(text)).append(target ? close : "");
             t = end;
         }
         return out.toString();
@@ -46,18 +47,5 @@ public record MaskAudit(boolean endTokenTrained, String sample) {
 
     private static boolean target(TokenizedExample example, int t) {
         return t > 0 && example.labels()[t] != TokenizedExample.IGNORED;
-    }
-
-    /** Data must not write control sequences to a terminal. */
-    private static String visible(String text) {
-        StringBuilder out = new StringBuilder(text.length());
-        text.codePoints().forEach(c -> {
-            if (c == '\n' || c == '\t' || !Character.isISOControl(c)) {
-                out.appendCodePoint(c);
-            } else {
-                out.append(String.format("\\u%04x", c));
-            }
-        });
-        return out.toString();
     }
 }

@@ -53,8 +53,8 @@ final class Chat {
             int[] prompt = chat.encodePrompt(List.of(Message.user(question)));
             Tokenizer.StreamDecoder decoder = base.tokenizer().streamDecoder(true);
             console.line("");
-            new Generator(model).generate(prompt, new GenerationConfig(settings.answerTokens(), 0, 0, 1, REPETITION_PENALTY, 0), chat.stopTokens(), id -> console.stream(Console.harmless(decoder.push(id))));
-            console.stream(Console.harmless(decoder.flush()));
+            new Generator(model).generate(prompt, new GenerationConfig(settings.answerTokens(), 0, 0, 1, REPETITION_PENALTY, 0), chat.stopTokens(), id -> console.stream(decoder.push(id)));
+            console.stream(decoder.flush());
             console.endLine();
         }
     }

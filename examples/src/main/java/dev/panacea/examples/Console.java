@@ -1,21 +1,32 @@
 package dev.panacea.examples;
 
+import dev.panacea.text.VisibleText;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.PrintStream;
+import java.io.PrintWriter;
+import java.io.StringWriter;
 import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * What a person sees of a run: plain lines, and on a terminal one line that is written over while something is under way. Results go to
- * standard output, errors to standard error.
+ * standard output, errors to standard error. All that is printed passes through here, and none of it can steer the terminal whatever file it comes
+ * from: escapes reach the terminal from this class alone.
  */
 final class Console {
     private static final String CLEAR_LINE = "\r\033[K";
 
+    private static final String PLAIN = "\033[0m";
+    /** What {@link dev.panacea.data.MaskAudit} marks targets with. */
+    private static final Pattern COLOURS = Pattern.compile("\033\\[(32|0)m");
     private static final int WIDTH = 100;
+    /** Of an error: a file may hold megabytes where a name is expected. */
+    private static final int LONGEST_ERROR = 4000;
 
     private final PrintStream out;
     private final PrintStream err;
@@ -48,12 +59,9 @@ final class Console {
         return new PrintStream(new FileOutputStream(descriptor), true, charset.equals(StandardCharsets.US_ASCII) ? StandardCharsets.UTF_8 : charset);
     }
 
-    PrintStream out() {
-        return out;
-    }
-
-    PrintStream err() {
-        return err;
+    /** For text of this program's own, such as its help. */
+    PrintWriter out() {
+        return new PrintWriter(out, true);
     }
 
     boolean colour() {
@@ -68,16 +76,46 @@ final class Console {
     synchronized void heading(String title) {
         endLine();
         out.println();
-        out.println(bold(title));
+        out.println(painted("\033[1m", title));
     }
 
     synchronized void line(String text) {
         endLine();
-        out.println(text.isEmpty() ? "" : "  " + text);
+        out.println(text.isEmpty() ? "" : "  " + VisibleText.line(text));
+    }
+
+    synchronized void boldLine(String text) {
+        endLine();
+        out.println("  " + painted("\033[1m", text));
+    }
+
+    synchronized void dimLine(String text) {
+        endLine();
+        out.println("  " + painted("\033[2m", text));
     }
 
     /** Text of any length, indented and broken at spaces. */
     synchronized void paragraph(String text, String indent) {
+        print(VisibleText.lines(text), indent);
+    }
+
+    /**
+     * A paragraph with parts in green.
+     *
+     * @param text with the colours of {@link dev.panacea.data.MaskAudit}, which has spelled out what other escapes there were
+     */
+    synchronized void paragraphInGreen(String text, String indent) {
+        StringBuilder out = new StringBuilder();
+        Matcher colours = COLOURS.matcher(text);
+        int end = 0;
+        while (colours.find()) {
+            out.append(VisibleText.lines(text.substring(end, colours.start()))).append(colours.group());
+            end = colours.end();
+        }
+        print(out.append(VisibleText.lines(text.substring(end))).toString(), indent);
+    }
+
+    private void print(String text, String indent) {
         endLine();
         text.lines().forEach(l -> wrapped(l, WIDTH - indent.length()).forEach(part -> out.println((indent + part).stripTrailing())));
     }
@@ -97,16 +135,10 @@ final class Console {
         return parts;
     }
 
-    /** Text from a model or a file without what could steer the terminal. */
-    static String harmless(String text) {
-        return text.codePoints().map(c -> Character.isISOControl(c) && c != '\n' && c != '\t' ? 0xFFFD : c)
-                .collect(StringBuilder::new, StringBuilder::appendCodePoint, StringBuilder::append).toString();
-    }
-
     /** Says what is being done; {@link #done} completes the line. */
     synchronized void doing(String what) {
         endLine();
-        out.print("  " + what + " ... ");
+        out.print("  " + VisibleText.line(what) + " ... ");
         out.flush();
         open = true;
     }
@@ -115,24 +147,24 @@ final class Console {
         if (!open) {
             out.print("  ");
         }
-        out.println(result);
+        out.println(VisibleText.line(result));
         open = false;
     }
 
     /** A line that the next call writes over, on a terminal; elsewhere a line like any other. */
     synchronized void progress(String text) {
         if (terminal) {
-            out.print(CLEAR_LINE + "  " + text);
+            out.print(CLEAR_LINE + "  " + VisibleText.line(text));
             out.flush();
             open = true;
         } else {
-            out.println("  " + text);
+            out.println("  " + VisibleText.line(text));
         }
     }
 
     /** A piece of text as it becomes known, with no line end. */
     synchronized void stream(String piece) {
-        out.print(piece);
+        out.print(VisibleText.lines(piece));
         out.flush();
         open = !piece.endsWith("\n");
     }
@@ -146,18 +178,19 @@ final class Console {
 
     synchronized void error(String message) {
         endLine();
-        err.println((colour ? "\033[1;31mError:\033[0m " : "Error: ") + message);
+        int half = LONGEST_ERROR / 2;
+        String shown = message.length() <= LONGEST_ERROR ? message : message.substring(0, half) + " [...] " + message.substring(message.length() - half);
+        err.println((colour ? "\033[1;31mError:" + PLAIN + " " : "Error: ") + VisibleText.line(shown));
     }
 
-    String bold(String text) {
-        return colour ? "\033[1m" + text + "\033[0m" : text;
+    /** Where in the program an error arose. */
+    synchronized void trace(Throwable e) {
+        StringWriter text = new StringWriter();
+        e.printStackTrace(new PrintWriter(text));
+        err.println(VisibleText.lines(text.toString()).stripTrailing());
     }
 
-    String dim(String text) {
-        return colour ? "\033[2m" + text + "\033[0m" : text;
-    }
-
-    String good(String text) {
-        return colour ? "\033[32m" + text + "\033[0m" : text;
+    private String painted(String style, String text) {
+        return colour ? style + VisibleText.line(text) + PLAIN : VisibleText.line(text);
     }
 }

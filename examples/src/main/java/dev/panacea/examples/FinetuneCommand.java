@@ -1,5 +1,6 @@
 package dev.panacea.examples;
 
+import dev.panacea.io.ByteCount;
 import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.Quantization;
@@ -8,7 +9,6 @@ import dev.panacea.optim.OptimizerType;
 import dev.panacea.train.GradientCheckpointing;
 import dev.panacea.train.SftConfig;
 import java.io.File;
-import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -182,15 +182,19 @@ public final class FinetuneCommand implements Callable<Integer> {
     static int run(Console console, String... args) {
         CommandLine commandLine = new CommandLine(new FinetuneCommand(console));
         commandLine.getCommandSpec().versionProvider(() -> Versions.lines().toArray(String[]::new));
-        commandLine.setOut(new PrintWriter(console.out(), true));
-        commandLine.setErr(new PrintWriter(console.err(), true));
+        commandLine.setOut(console.out());
         commandLine.setColorScheme(CommandLine.Help.defaultColorScheme(console.colour() ? CommandLine.Help.Ansi.ON : CommandLine.Help.Ansi.OFF));
         commandLine.setParameterExceptionHandler((e, a) -> {
             console.error(e.getMessage().lines().findFirst().orElse("wrong command line") + ". See --help.");
             return WRONG_OPTION;
         });
         commandLine.setExecutionExceptionHandler((e, c, parsed) -> failed(console, e, parsed.hasMatchedOption("--verbose")));
-        return commandLine.execute(args);
+        try {
+            return commandLine.execute(args);
+        } catch (Error e) {
+            // Memory that ran out, first of all; picocli leaves errors alone.
+            return failed(console, e, Arrays.asList(args).contains("--verbose"));
+        }
     }
 
     /** How this program was started, for hints to be typed. */
@@ -199,11 +203,15 @@ public final class FinetuneCommand implements Callable<Integer> {
         return "java -jar " + (path.endsWith(".jar") && !path.contains(File.pathSeparator) ? path : "finetune-example.jar");
     }
 
-    private static int failed(Console console, Exception e, boolean verbose) {
-        boolean expected = e instanceof PanaceaException;
-        console.error(expected ? e.getMessage() : "This should not have happened: " + e + ". Please report it, with what --verbose prints.");
+    private static int failed(Console console, Throwable e, boolean verbose) {
+        console.error(switch (e) {
+            case PanaceaException expected -> expected.getMessage();
+            case OutOfMemoryError heap -> "Java's own memory of " + ByteCount.text(Runtime.getRuntime().maxMemory()) + " does not suffice (" + heap.getMessage()
+                    + "). Give it more, such as java -Xmx8g -jar ..., or less data";
+            default -> "This should not have happened: " + e + ". Please report it, with what --verbose prints.";
+        });
         if (verbose || System.getenv("PANACEA_DEBUG") != null) {
-            e.printStackTrace(console.err());
+            console.trace(e);
         }
         return e instanceof BadOption ? WRONG_OPTION : FAILED;
     }

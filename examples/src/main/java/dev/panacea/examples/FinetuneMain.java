@@ -5,6 +5,7 @@ public final class FinetuneMain {
     private FinetuneMain() {}
 
     public static void main(String[] args) {
+        System.setErr(new HarmlessStream(System.err, System.err.charset()));
         System.exit(FinetuneCommand.run(Console.ofThisProcess(), args));
     }
 }

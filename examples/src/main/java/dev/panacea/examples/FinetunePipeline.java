@@ -109,8 +109,12 @@ final class FinetunePipeline {
         console.line("Held out:    " + data.heldOutSource());
         console.line("  " + data.heldOutReport());
         MaskAudit audit = data.audit(base.tokenizer(), console.colour());
-        console.line("The first example, what is trained " + (console.colour() ? console.good("in green") : "in brackets") + ":");
-        console.paragraph(audit.sample(), "    ");
+        console.line("The first example, what is trained " + (console.colour() ? "in green" : "in brackets") + ":");
+        if (console.colour()) {
+            console.paragraphInGreen(audit.sample(), "    ");
+        } else {
+            console.paragraph(audit.sample(), "    ");
+        }
         if (!audit.endTokenTrained()) {
             console.line("Note: no example contains the end of an answer within --max-seq-length, so the model will not learn where to stop");
         }

@@ -12,12 +12,12 @@ final class Summary {
         samples(run, console);
         console.heading("Result on held-out data");
         boolean requantized = run.model().requantized();
-        console.line(console.dim(Figures.format("%-22s %8s %12s %8s", "", "loss", "perplexity", "BLEU")));
+        console.dimLine(Figures.format("%-22s %8s %12s %8s", "", "loss", "perplexity", "BLEU"));
         if (requantized) {
             run.asLoaded().ifPresent(s -> console.line(row("weights as loaded", s)));
         }
         run.before().ifPresent(s -> console.line(row(requantized ? "in NF4, before" : "before", s)));
-        console.line(console.bold(row("after", run.after())));
+        console.boldLine(row("after", run.after()));
         console.line("");
         boolean onDevice = run.training().plan().onDevice();
         OptionalLong peak = onDevice ? run.training().peakBytes() : run.peakResidentBytes();
@@ -34,13 +34,13 @@ final class Summary {
     private static void samples(RunRecord run, Console console) {
         for (RunRecord.Sample s : run.samples()) {
             console.heading("A held-out question");
-            console.paragraph(Console.harmless(s.question()), "  ");
+            console.paragraph(s.question(), "  ");
             s.before().ifPresent(answer -> {
-                console.line(console.bold("Before"));
-                console.paragraph(Console.harmless(answer), "    ");
+                console.boldLine("Before");
+                console.paragraph(answer, "    ");
             });
-            console.line(console.bold("After"));
-            console.paragraph(Console.harmless(s.after()), "    ");
+            console.boldLine("After");
+            console.paragraph(s.after(), "    ");
         }
         if (!run.samples().isEmpty()) {
             console.line("");

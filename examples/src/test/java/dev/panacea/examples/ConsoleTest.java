@@ -7,6 +7,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -82,9 +83,61 @@ class ConsoleTest {
         assertThat(printed().lines()).allMatch(l -> l.length() <= 100).startsWith("    " + "word ".repeat(19).strip()).endsWith("", "    end");
     }
 
+    /** C0, ESC, DEL, C1, the controls of writing direction and line ends, through every way there is to the terminal. */
     @Test
-    void textOfAModelCannotSteerTheTerminal() {
-        assertThat(Console.harmless("a\033[2Jb\r\u0007\u009bc\td\n")).isEqualTo("a\uFFFD[2Jb\uFFFD\uFFFD\uFFFDc\td\n");
+    void nothingPrintedCanSteerTheTerminal() {
+        String hostile = "a\033[2J\033]0;x\u0007\r\b\u007f\u009bc\u0085d\u202ee\u2066f\u200fg\u2028h\tz";
+        String visible = "a\\u001b[2J\\u001b]0;x\\u0007\\u000d\\u0008\\u007f\\u009bc\\u0085d\\u202ee\\u2066f\\u200fg\\u2028h\tz";
+        for (boolean terminal : new boolean[] {false, true}) {
+            Console console = console(terminal, false);
+            console.heading(hostile);
+            console.line(hostile);
+            console.boldLine(hostile);
+            console.dimLine(hostile);
+            console.paragraph(hostile, " ");
+            console.paragraphInGreen(hostile, " ");
+            console.doing(hostile);
+            console.done(hostile);
+            console.progress(hostile);
+            console.stream(hostile);
+            console.error(hostile);
+            console.trace(new IllegalStateException(hostile));
+            assertThat(printed().replace("\r\033[K", "").chars()).allMatch(c -> c == '\n' || c == '\t' || c >= ' ' && c < 0x7f);
+            assertThat(printed().split(Pattern.quote(visible), -1)).as("times").hasSize(13);
+            out.reset();
+        }
+    }
+
+    @Test
+    void aLineEndInAMessageForgesNoLine() {
+        console(false, true).error("role \"x\nError: all is well\" in line 3");
+        assertThat(printed()).isEqualTo("\033[1;31mError:\033[0m role \"x\\nError: all is well\" in line 3\n");
+    }
+
+    @Test
+    void anErrorIsNoLongerThanAPersonReads() {
+        console(false, false).error("a".repeat(33_000_000) + " remedy");
+        assertThat(printed()).hasSizeLessThan(5000).startsWith("Error: aaa").contains(" [...] ").endsWith("aaa remedy\n");
+    }
+
+    @Test
+    void onlyOurOwnColoursPass() {
+        console(false, true).paragraphInGreen("a\033[32mb\033[31m\\u001b[32m\033[0m", "");
+        assertThat(printed()).isEqualTo("a\033[32mb\\u001b[31m\\u001b[32m\033[0m\n");
+    }
+
+    /** What a logger, or Java itself, prints. */
+    @Test
+    void standardErrorIsHarmlessToo() {
+        PrintStream stream = new HarmlessStream(out);
+        stream.println("GGUF \033[2J");
+        stream.print((Object) "\u009b");
+        new IllegalStateException("x\033c").printStackTrace(stream);
+        stream.printf("%s", "\033");
+        stream.append('\033');
+        stream.print('\033');
+        stream.println(new char[] {'\033'});
+        assertThat(printed()).startsWith("GGUF \\u001b[2J\n\\u009bjava.lang").contains("x\\u001bc\n\tat ").doesNotContain("\033");
     }
 
     @ParameterizedTest
