@@ -22,6 +22,8 @@ public final class GgufFile implements AutoCloseable {
     private static final int MAGIC = 0x46554747;
     private static final long MOST_ENTRIES = 1 << 16;
     private static final long LONGEST_NAME = 1 << 16;
+    /** Of all names together, in bytes. */
+    private static final long LONGEST_NAMES = 16 << 20;
     private static final int MOST_DIMENSIONS = 4;
     private static final long LARGEST_ALIGNMENT = 1 << 20;
 
@@ -49,6 +51,7 @@ public final class GgufFile implements AutoCloseable {
     private final GgufMetadata metadata;
     private final Map<String, Tensor> tensors = new LinkedHashMap<>();
     private long position;
+    private long nameBytes;
 
     /**
      * Maps a file and checks its header.
@@ -137,6 +140,9 @@ public final class GgufFile implements AutoCloseable {
         long smallest = elementType == ValueType.STRING ? 8 : elementType.bytes();
         if (count < 0 || count > remaining() / smallest) {
             throw fault(key + " is said to have " + Long.toUnsignedString(count) + " elements, but " + remaining() + " bytes are left. The file is damaged or was cut short");
+        }
+        if (elementType == ValueType.STRING && count > GgufMetadata.MOST_ELEMENTS) {
+            throw fault(key + " has " + count + " texts; at most " + GgufMetadata.MOST_ELEMENTS + " are read");
         }
         return new Value(elementType, true, count, elements(key, elementType, count));
     }
@@ -244,6 +250,10 @@ public final class GgufFile implements AutoCloseable {
         long length = int64("the length of " + what);
         if (length < 0 || length > LONGEST_NAME) {
             throw fault("the name of " + what + " is said to have " + Long.toUnsignedString(length) + " bytes; at most " + LONGEST_NAME + " are possible");
+        }
+        nameBytes += length;
+        if (nameBytes > LONGEST_NAMES) {
+            throw fault("its keys and the names of its tensors have more than " + LONGEST_NAMES + " bytes. It is damaged: download it again");
         }
         long start = position;
         skip(length, "the name of " + what);

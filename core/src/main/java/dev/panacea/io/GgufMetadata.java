@@ -19,7 +19,10 @@ import java.util.function.Predicate;
  */
 public final class GgufMetadata {
     private static final long LONGEST_STRING = 16L << 20;
-    private static final long MOST_ELEMENTS = 1L << 23;
+    /** Of an array: eight times as many as the largest vocabularies have. */
+    static final long MOST_ELEMENTS = 1L << 21;
+    /** Of an array, in bytes. */
+    private static final long LONGEST_ARRAY = 64L << 20;
 
     /** Types of values; the number in the file is the ordinal. */
     enum ValueType {
@@ -140,6 +143,9 @@ public final class GgufMetadata {
         }
         if (v != null && v.count() > MOST_ELEMENTS) {
             throw new PanaceaException(path + ": " + key + " has " + v.count() + " elements; at most " + MOST_ELEMENTS + " are read");
+        }
+        if (v != null && v.data().byteSize() > LONGEST_ARRAY) {
+            throw new PanaceaException(path + ": " + key + " has " + v.data().byteSize() + " bytes; at most " + LONGEST_ARRAY + " are read");
         }
         return Optional.ofNullable(v);
     }

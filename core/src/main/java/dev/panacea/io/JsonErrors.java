@@ -6,8 +6,8 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 public final class JsonErrors {
     private JsonErrors() {}
 
-    /** The reason alone: Jackson puts a note on its own settings where the name of the source would stand. */
+    /** The reason alone: Jackson puts notes on its own settings where the name of the source would stand, and behind each limit. */
     public static String reason(JsonProcessingException e) {
-        return e.getOriginalMessage().replaceAll("\\[Source: [^;]*; (line: \\d+, column: \\d+)]", "$1");
+        return e.getOriginalMessage().replaceAll("\\[Source: [^;]*; (line: \\d+, column: \\d+)]", "$1").replaceAll(",? from `StreamReadConstraints[^`]*`", "");
     }
 }

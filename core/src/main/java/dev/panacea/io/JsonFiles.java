@@ -1,8 +1,11 @@
 package dev.panacea.io;
 
+import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.core.StreamReadFeature;
+import com.fasterxml.jackson.core.exc.StreamConstraintsException;
 import com.fasterxml.jackson.core.json.JsonWriteFeature;
 import com.fasterxml.jackson.core.util.DefaultIndenter;
 import com.fasterxml.jackson.core.util.DefaultPrettyPrinter;
@@ -17,9 +20,11 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
 
-/** JSON read strictly (UTF-8, no key twice, nothing after the end) and written as Python's {@code json.dumps(indent=2)} writes it. */
+/** JSON read strictly (UTF-8, no key twice, nothing after the end, no more than settings can be) and written as Python's {@code json.dumps(indent=2)} writes it. */
 final class JsonFiles {
-    private static final JsonMapper MAPPER = JsonMapper.builder()
+    /** Values, names and brackets in a file of settings: an index of the largest models has some thousands of them. */
+    private static final long MOST_TOKENS = 500_000;
+    private static final JsonMapper MAPPER = JsonMapper.builder(JsonFactory.builder().streamReadConstraints(StreamReadConstraints.builder().maxTokenCount(MOST_TOKENS).build()).build())
             .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
             .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
             .build();
@@ -55,13 +60,16 @@ final class JsonFiles {
         }
     }
 
-    /** A strict parser over a text. */
+    /** A strict parser over a text, which it follows as far as {@link #MOST_TOKENS}. */
     static JsonParser parser(String text) throws IOException {
         return MAPPER.createParser(text);
     }
 
     static PanaceaException invalid(String what, JsonProcessingException e) {
         String where = e.getLocation() == null ? "" : " (line " + e.getLocation().getLineNr() + ", column " + e.getLocation().getColumnNr() + ")";
+        if (e instanceof StreamConstraintsException) {
+            return new PanaceaException(what + ": more than such a file can hold" + where + ": " + JsonErrors.reason(e) + ". It is not what its name says, or is damaged: download it again", e);
+        }
         return new PanaceaException(what + ": not valid JSON" + where + ": " + JsonErrors.reason(e) + ". Download or save it again", e);
     }
 

@@ -1,6 +1,8 @@
 package dev.panacea.text;
 
+import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.MissingNode;
@@ -25,13 +27,16 @@ import java.util.Set;
  * generation_config.json, config.json and chat_template.jinja.
  */
 final class FolderTokenizer {
-    private static final long MAX_FILE = 256L << 20;
+    private static final long MAX_FILE = 100L << 20;
+    /** Values, names and brackets of a file: twice as many as the largest vocabulary takes, and no more than Java has memory for. */
+    private static final long MAX_TOKENS = Math.min(6_000_000, Runtime.getRuntime().maxMemory() / 100);
     /** Far above any published vocabulary; a lying id must not make us allocate. */
     private static final int MAX_ID = 1 << 22;
 
     private final Path folder;
     private final Path file;
-    private final ObjectMapper json = new ObjectMapper();
+    private final ObjectMapper json = new ObjectMapper(
+            JsonFactory.builder().streamReadConstraints(StreamReadConstraints.builder().maxTokenCount(MAX_TOKENS).build()).build());
 
     private FolderTokenizer(Path folder) {
         this.folder = folder;
@@ -241,7 +246,8 @@ final class FolderTokenizer {
 
     private JsonNode read(Path path) {
         try {
-            JsonNode node = json.readTree(bytes(path));
+            checkSize(path);
+            JsonNode node = json.readTree(path.toFile());
             return node == null ? MissingNode.getInstance() : node;
         } catch (JsonProcessingException e) {
             throw new PanaceaException(path + " is not valid JSON: " + JsonErrors.reason(e)
@@ -253,12 +259,16 @@ final class FolderTokenizer {
 
     private static byte[] bytes(Path path) {
         try {
-            if (Files.size(path) > MAX_FILE) {
-                throw new PanaceaException(path + " has " + Files.size(path) + " bytes, more than any tokenizer needs");
-            }
+            checkSize(path);
             return Files.readAllBytes(path);
         } catch (IOException e) {
             throw new PanaceaException("cannot read " + path + ": " + e.getMessage(), e);
+        }
+    }
+
+    private static void checkSize(Path path) throws IOException {
+        if (Files.size(path) > MAX_FILE) {
+            throw new PanaceaException(path + " has " + Files.size(path) + " bytes, more than any tokenizer needs");
         }
     }
 }

@@ -1,9 +1,12 @@
 package dev.panacea.examples;
 
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.JsonToken;
 import dev.panacea.generate.GenerationConfig;
 import dev.panacea.generate.Generator;
+import dev.panacea.io.JsonErrors;
 import dev.panacea.io.PeftAdapter;
 import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.Kernels;
@@ -64,11 +67,29 @@ final class Chat {
         if (!Files.isRegularFile(output.metrics())) {
             return Optional.empty();
         }
-        try {
-            String name = new JsonMapper().readTree(output.metrics().toFile()).path("settings").path("quantization").asText();
+        try (JsonParser json = new JsonFactory().createParser(output.metrics().toFile())) {
+            json.nextToken();
+            String name = enter(json, "settings") && enter(json, "quantization") ? json.getText() : "";
             return Arrays.stream(Quantization.values()).filter(q -> q.name().equalsIgnoreCase(name)).findFirst();
         } catch (IOException e) {
-            throw new PanaceaException("Cannot read " + output.metrics() + " to see what the adapter was trained with: " + e.getMessage() + ". Give --quantization", e);
+            String reason = e instanceof JsonProcessingException broken ? JsonErrors.reason(broken) : e.getMessage();
+            throw new PanaceaException("Cannot read " + output.metrics() + " to see what the adapter was trained with: " + reason + ". Give --quantization", e);
         }
+    }
+
+    /** Steps from the beginning of an object to the value under a name, over what comes before it, however much that is. */
+    private static boolean enter(JsonParser json, String name) throws IOException {
+        if (json.currentToken() != JsonToken.START_OBJECT) {
+            return false;
+        }
+        while (json.nextToken() == JsonToken.FIELD_NAME) {
+            boolean found = json.currentName().equals(name);
+            json.nextToken();
+            if (found) {
+                return true;
+            }
+            json.skipChildren();
+        }
+        return false;
     }
 }
