@@ -24,8 +24,10 @@ public final class LossEvaluator {
             boolean full = i == examples.size() || tokens + examples.get(i).length() > TOKENS_PER_BATCH;
             if (full && !batch.isEmpty()) {
                 Targets t = Targets.of(batch);
-                sum += LinearCrossEntropy.sum(model.losses(t.sequences(), t.rows(), t.ids(), 1, false));
-                targets += t.ids().length;
+                if (t.ids().length > 0) {
+                    sum += LinearCrossEntropy.sum(model.losses(t.sequences(), t.rows(), t.ids(), 1, false));
+                    targets += t.ids().length;
+                }
                 batch.clear();
                 tokens = 0;
             }

@@ -9,6 +9,7 @@ import dev.panacea.llama.Predictions.Largest;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Objects;
 import java.util.OptionalInt;
 import java.util.function.IntConsumer;
 import java.util.stream.IntStream;
@@ -21,7 +22,7 @@ public final class Generator {
     private final LlamaModel model;
 
     public Generator(LlamaModel model) {
-        this.model = model;
+        this.model = Objects.requireNonNull(model, "model");
     }
 
     /**
@@ -30,14 +31,23 @@ public final class Generator {
      * @param stopTokens ids that end the answer; they are not part of it
      * @param onToken hears of each token as it is chosen
      * @return the new tokens
-     * @throws PanaceaException if the prompt leaves the model no room for an answer
+     * @throws PanaceaException if the prompt leaves the model no room for an answer, memory does not suffice, or what the model predicts are no numbers
+     * @throws IllegalArgumentException if the prompt is empty or holds an id that the model does not have
      */
     public int[] generate(int[] prompt, GenerationConfig config, int[] stopTokens, IntConsumer onToken) {
-        return together(List.of(prompt), config, stopTokens, 0, onToken).getFirst();
+        Objects.requireNonNull(config, "config");
+        Objects.requireNonNull(stopTokens, "stopTokens");
+        Objects.requireNonNull(onToken, "onToken");
+        return together(List.of(Objects.requireNonNull(prompt, "prompt")), config, stopTokens, 0, onToken).getFirst();
     }
 
-    /** Continues prompts independently of each other; see {@link #generate(int[], GenerationConfig, int[], IntConsumer)}. */
+    /** Continues prompts independently of each other, no prompts giving no answers; see {@link #generate(int[], GenerationConfig, int[], IntConsumer)}. */
     public List<int[]> generate(List<int[]> prompts, GenerationConfig config, int[] stopTokens) {
+        Objects.requireNonNull(config, "config");
+        Objects.requireNonNull(stopTokens, "stopTokens");
+        for (int[] prompt : Objects.requireNonNull(prompts, "prompts")) {
+            Objects.requireNonNull(prompt, "prompt");
+        }
         List<int[]> answers = new ArrayList<>();
         for (int from = 0; from < prompts.size(); from += SIDE_BY_SIDE) {
             List<int[]> group = prompts.subList(from, Math.min(prompts.size(), from + SIDE_BY_SIDE));
@@ -49,7 +59,7 @@ public final class Generator {
     /** @param first number of the first prompt: every prompt draws from a random sequence of its own */
     private List<int[]> together(List<int[]> prompts, GenerationConfig config, int[] stopTokens, int first, IntConsumer onToken) {
         int longest = prompts.stream().mapToInt(p -> p.length).max().orElseThrow();
-        int capacity = Math.min(longest + config.maxNewTokens(), model.config().maxPositionEmbeddings());
+        int capacity = (int) Math.min((long) longest + config.maxNewTokens(), model.config().maxPositionEmbeddings());
         if (longest >= capacity) {
             throw new PanaceaException("the prompt has " + longest + " tokens; the model takes " + model.config().maxPositionEmbeddings() + " with the answer. Shorten it");
         }

@@ -1,6 +1,7 @@
 package dev.panacea.generate;
 
 import dev.panacea.kernels.Kernels;
+import dev.panacea.llama.Predictions;
 import dev.panacea.llama.Predictions.Largest;
 import java.util.Arrays;
 import java.util.BitSet;
@@ -25,8 +26,21 @@ final class Sampler {
 
     // ---- from all logits ---------------------------------------------------------------------------------------------
 
-    /** @param seen prompt and answer so far; @param length how much of it is filled */
+    /**
+     * Chooses of all logits.
+     *
+     * @param seen prompt and answer so far
+     * @param length how much of it is filled
+     * @throws dev.panacea.kernels.PanaceaException if a logit is no number, or the largest is infinite
+     */
     int next(float[] logits, int[] seen, int length) {
+        // Minus infinity is a token that cannot come.
+        Predictions.requireNumber(logits[best(logits)]);
+        for (float logit : logits) {
+            if (Float.isNaN(logit)) {
+                Predictions.requireNumber(logit);
+            }
+        }
         if (config.repetitionPenalty() != 1) {
             seen(seen, length).stream().forEach(id -> logits[id] = penalized(logits[id]));
         }
@@ -109,7 +123,8 @@ final class Sampler {
     }
 
     private double weight(float logit, float max) {
-        return Math.exp((logit - max) * (1 / config.temperature()));
+        // The largest itself is apart: the coldest temperatures have an infinite inverse.
+        return logit == max ? 1 : Math.exp((logit - max) * (1 / config.temperature()));
     }
 
     /** One of {@code count} by weights that add up to {@code sum}. */
@@ -161,6 +176,8 @@ final class Sampler {
      * nucleus may reach beyond them, or the error of the sum leaves open where it ends. Nothing has been drawn then.
      */
     OptionalInt among(Largest largest, int[] seen, int length) {
+        Predictions.requireNumber(largest.logits()[0]);
+        Predictions.requireNumber(largest.sum());
         BitSet penalizedIds = config.repetitionPenalty() == 1 ? new BitSet() : seen(seen, length);
         float least = largest.logits()[largest.logits().length - 1];
         double changed = 0;

@@ -1,6 +1,7 @@
 package dev.panacea.llama;
 
 import dev.panacea.kernels.PanaceaException;
+import java.util.Objects;
 
 /** The shape of a Llama model, by the names of Hugging Face's config.json. */
 public record LlamaConfig(
@@ -16,14 +17,19 @@ public record LlamaConfig(
         boolean tieWordEmbeddings,
         RopeConfig rope) {
 
+    /** What the attention of every backend takes. */
+    private static final int MOST_HEAD_DIM = 256;
+
+    /** @throws PanaceaException naming the key, if no such model can be, or its heads are wider than the kernels' 256 */
     public LlamaConfig {
+        Objects.requireNonNull(rope, "rope");
         positive("vocab_size", vocabSize, 1 << 24);
         positive("hidden_size", hiddenSize, 1 << 20);
         positive("intermediate_size", intermediateSize, 1 << 22);
         positive("num_hidden_layers", numHiddenLayers, 4096);
         positive("num_attention_heads", numAttentionHeads, 1 << 16);
         positive("num_key_value_heads", numKeyValueHeads, 1 << 16);
-        positive("head_dim", headDim, 1 << 14);
+        positive("head_dim", headDim, MOST_HEAD_DIM);
         positive("max_position_embeddings", maxPositionEmbeddings, 1 << 26);
         if (numAttentionHeads % numKeyValueHeads != 0) {
             throw new PanaceaException("num_attention_heads " + numAttentionHeads + " is not a multiple of num_key_value_heads " + numKeyValueHeads);
@@ -38,7 +44,7 @@ public record LlamaConfig(
 
     private static void positive(String name, int value, int limit) {
         if (value <= 0 || value > limit) {
-            throw new PanaceaException(name + " is " + value + "; a Llama model has between 1 and " + limit);
+            throw new PanaceaException(name + " is " + value + "; models with 1 to " + limit + " are supported");
         }
     }
 }

@@ -172,6 +172,7 @@ public final class LlamaModel implements AutoCloseable {
      * @param targets ids of the target tokens
      * @param gradScale factor of the gradient: 1 / target tokens of the optimizer step
      * @return negative log-likelihood of every target, in nats
+     * @throws IllegalArgumentException if a sequence is empty, an id is not in the vocabulary, or a row not in the sequences
      */
     public float[] losses(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, boolean training) {
         return losses(sequences, targetRows, targets, gradScale, training ? Pass.TRAINING : Pass.EVALUATION);
@@ -212,6 +213,7 @@ public final class LlamaModel implements AutoCloseable {
 
     private DeviceBuffer lossesOnDevice(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass) {
         rope.ensure(longest(checked(sequences)));
+        checkTargets(tokens(sequences), targetRows, targets);
         return step(lossShape(sequences, targetRows.length, pass), pass, tape -> losses(tape, sequences, targetRows, targets, gradScale, pass, layers));
     }
 
@@ -420,6 +422,20 @@ public final class LlamaModel implements AutoCloseable {
         float[] out = new float[Math.toIntExact(floats.length())];
         kernels.download(floats, MemorySegment.ofArray(out));
         return out;
+    }
+
+    private void checkTargets(int tokens, int[] rows, int[] targets) {
+        if (rows.length != targets.length) {
+            throw new IllegalArgumentException(rows.length + " rows for " + targets.length + " targets");
+        }
+        for (int i = 0; i < rows.length; i++) {
+            if (rows[i] < 0 || rows[i] >= tokens) {
+                throw new IllegalArgumentException("row " + rows[i] + " of a target is not one of the " + tokens + " tokens");
+            }
+            if (targets[i] < 0 || targets[i] >= config.vocabSize()) {
+                throw new IllegalArgumentException("target " + targets[i] + " is not in the model's vocabulary of " + config.vocabSize());
+            }
+        }
     }
 
     private List<int[]> checked(List<int[]> sequences) {

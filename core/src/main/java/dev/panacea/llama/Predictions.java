@@ -4,6 +4,7 @@ import dev.panacea.kernels.DType;
 import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.DeviceMemory;
 import dev.panacea.kernels.Kernels;
+import dev.panacea.kernels.PanaceaException;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -53,11 +54,40 @@ public final class Predictions {
         return row;
     }
 
-    /** The most probable token of each text; of equally probable ones the lowest. */
+    /**
+     * The most probable token of each text; of equally probable ones the lowest.
+     *
+     * @throws PanaceaException if the logits are no numbers
+     */
     public int[] best() {
         DeviceMemory result = memory.apply(4L * rows);
         kernels.argMax(logits, rows, vocab, result.view(DType.I32, 0, rows));
-        return download(result, rows);
+        int[] best = download(result, rows);
+        for (int i = 0; i < rows; i++) {
+            // Of numbers and none, a number is the largest; so where there are none at all, the first token is.
+            if (best[i] == 0 || inReach()) {
+                requireNumber(logit(i, best[i]));
+            }
+        }
+        return best;
+    }
+
+    private float logit(int text, int id) {
+        float[] one = new float[1];
+        kernels.download(logits.slice((long) text * vocab + id, 1), MemorySegment.ofArray(one));
+        return one[0];
+    }
+
+    /**
+     * Checks a logit by which a token is chosen.
+     *
+     * @throws PanaceaException if it is infinite or not a number
+     */
+    public static void requireNumber(float logit) {
+        if (!Float.isFinite(logit)) {
+            throw new PanaceaException("the model predicts " + logit + " where a number is needed: its weights, or those of the adapter, lead out of the range of numbers. "
+                    + "Download the model again, or train the adapter at a lower learning rate");
+        }
     }
 
     /**

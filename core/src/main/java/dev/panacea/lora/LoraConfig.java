@@ -13,13 +13,14 @@ public record LoraConfig(int r, double loraAlpha, List<String> targetModules, bo
     /** Every linear layer of a Llama but the output embedding: PEFT's {@code "all-linear"}. */
     public static final List<String> ALL_LINEAR = List.of("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj");
 
+    /** @throws IllegalArgumentException naming the setting that is out of its range */
     public LoraConfig {
-        targetModules = List.copyOf(targetModules);
+        targetModules = targetModules.stream().distinct().toList();
         if (r <= 0) {
-            throw new IllegalArgumentException("rank " + r + ": it must be positive");
+            throw new IllegalArgumentException("r is " + r + "; it must be positive");
         }
         if (!(loraAlpha > 0) || !Double.isFinite(loraAlpha)) {
-            throw new IllegalArgumentException("alpha " + loraAlpha + ": it must be positive");
+            throw new IllegalArgumentException("loraAlpha is " + loraAlpha + "; it must be positive");
         }
         if (targetModules.isEmpty()) {
             throw new IllegalArgumentException("no target modules; for instance " + ALL_LINEAR);

@@ -16,7 +16,16 @@ public final class AdamW implements Optimizer {
     private final DeviceMemory moments;
     private long step;
 
+    /**
+     * Takes the memory of the moments.
+     *
+     * @param eps added to the root of the second moment
+     * @param weightDecay share of a value that a step at rate 1 takes away
+     * @throws IllegalArgumentException naming the setting that is out of its range
+     * @throws dev.panacea.kernels.PanaceaException if memory does not suffice
+     */
     public AdamW(Kernels kernels, TrainableParameters parameters, double beta1, double beta2, double eps, double weightDecay) {
+        AdamW.check(beta1, beta2, eps, weightDecay);
         this.kernels = kernels;
         this.parameters = parameters;
         this.beta1 = beta1;
@@ -24,6 +33,19 @@ public final class AdamW implements Optimizer {
         this.eps = eps;
         this.weightDecay = weightDecay;
         this.moments = kernels.allocate(2 * TrainableParameters.runBytes(parameters.size()));
+    }
+
+    static void check(double beta1, double beta2, double eps, double weightDecay) {
+        check(beta1 >= 0 && beta1 < 1, "beta1", beta1, "at least 0 and below 1");
+        check(beta2 >= 0 && beta2 < 1, "beta2", beta2, "at least 0 and below 1");
+        check(eps > 0 && eps < 1, "eps", eps, "between 0 and 1");
+        check(weightDecay >= 0 && weightDecay < 1, "weightDecay", weightDecay, "at least 0 and below 1");
+    }
+
+    private static void check(boolean good, String name, double value, String expected) {
+        if (!good) {
+            throw new IllegalArgumentException(name + " is " + value + "; it must be " + expected);
+        }
     }
 
     @Override

@@ -33,7 +33,16 @@ public final class AdamW8bit implements Optimizer {
     private final DeviceMemory memory;
     private long step;
 
+    /**
+     * Takes the memory of the moments.
+     *
+     * @param eps added to the root of the second moment
+     * @param weightDecay share of a value that a step at rate 1 takes away
+     * @throws IllegalArgumentException naming the setting that is out of its range
+     * @throws dev.panacea.kernels.PanaceaException if memory does not suffice
+     */
     public AdamW8bit(Kernels kernels, TrainableParameters parameters, double beta1, double beta2, double eps, double weightDecay) {
+        AdamW.check(beta1, beta2, eps, weightDecay);
         this.kernels = kernels;
         this.parameters = parameters;
         this.constants = new AdamWStep(1, 0, (float) beta1, (float) beta2, (float) eps, (float) weightDecay, 1);

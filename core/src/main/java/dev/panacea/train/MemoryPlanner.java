@@ -51,17 +51,23 @@ final class MemoryPlanner {
         largest.stream().max(Comparator.comparingInt(MemoryPlanner::longest)).ifPresent(this::rehearse);
         long allocated = ProcessMemory.javaAllocated();
         largest.stream().max(Comparator.comparingInt(MemoryPlanner::tokens)).ifPresent(this::rehearse);
-        garbage = (ProcessMemory.javaAllocated() - allocated) * model.config().numHiddenLayers() * config.gradientAccumulationSteps() * steps;
+        // As a floating-point number: of a run without an end it does not fit into a long.
+        garbage = (long) ((double) (ProcessMemory.javaAllocated() - allocated) * model.config().numHiddenLayers() * config.gradientAccumulationSteps() * steps);
         adapter.parameters().clearGradients();
         MemoryPlan plan = decide(largest, optimizerBytes);
         model.reserveStepBytes(plan.step());
         return plan;
     }
 
-    /** Of an optimizer step, at most. */
+    /** Of an optimizer step, at most: those of the examples that have the most of them. */
     private int mostTargets(List<TokenizedExample> examples) {
         long sequences = Math.min(examples.size(), (long) config.perDeviceTrainBatchSize() * config.gradientAccumulationSteps());
-        return Math.toIntExact(sequences * examples.stream().mapToInt(TokenizedExample::targetTokens).max().orElse(0));
+        long targets = examples.stream().map(TokenizedExample::targetTokens).sorted(Comparator.reverseOrder()).limit(sequences).mapToLong(Integer::longValue).sum();
+        if (targets > Integer.MAX_VALUE) {
+            throw new PanaceaException("an optimizer step over " + sequences + " examples has up to " + targets + " target tokens, more than " + Integer.MAX_VALUE
+                    + "; lower perDeviceTrainBatchSize (now " + config.perDeviceTrainBatchSize() + ") or gradientAccumulationSteps (now " + config.gradientAccumulationSteps() + ")");
+        }
+        return (int) targets;
     }
 
     private void rehearse(Targets t) {

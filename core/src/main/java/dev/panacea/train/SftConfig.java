@@ -37,6 +37,7 @@ public record SftConfig(
         long seed,
         GradientCheckpointing gradientCheckpointing) {
 
+    /** @throws IllegalArgumentException naming the setting that is out of its range */
     public SftConfig {
         check(numTrainEpochs > 0 && Double.isFinite(numTrainEpochs) || maxSteps > 0, "numTrainEpochs", numTrainEpochs, "positive");
         check(maxSteps >= 0, "maxSteps", maxSteps, "0 (go by epochs) or positive");
@@ -47,13 +48,15 @@ public record SftConfig(
         check(weightDecay >= 0 && weightDecay < 1, "weightDecay", weightDecay, "at least 0 and below 1");
         check(adamBeta1 >= 0 && adamBeta1 < 1, "adamBeta1", adamBeta1, "at least 0 and below 1");
         check(adamBeta2 >= 0 && adamBeta2 < 1, "adamBeta2", adamBeta2, "at least 0 and below 1");
-        check(adamEpsilon > 0, "adamEpsilon", adamEpsilon, "positive");
+        check(adamEpsilon > 0 && adamEpsilon < 1, "adamEpsilon", adamEpsilon, "between 0 and 1");
         check(maxGradNorm >= 0, "maxGradNorm", maxGradNorm, "0 (no clipping) or positive");
+        Objects.requireNonNull(lrSchedulerType, "lrSchedulerType");
+        Objects.requireNonNull(optim, "optim");
         Objects.requireNonNull(gradientCheckpointing, "gradientCheckpointing");
         check(maxSeqLength >= 2, "maxSeqLength", maxSeqLength, "at least 2");
     }
 
-    private static void check(boolean good, String name, double value, String expected) {
+    private static void check(boolean good, String name, Number value, String expected) {
         if (!good) {
             throw new IllegalArgumentException(name + " is " + value + "; it must be " + expected);
         }

@@ -13,6 +13,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.OptionalLong;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -30,21 +31,29 @@ public final class SftTrainer {
     private final ProcessMemory process = new ProcessMemory(Path.of("/"));
 
     public SftTrainer(LlamaModel model, LoraAdapter adapter, SftConfig config) {
-        this.model = model;
-        this.adapter = adapter;
-        this.config = config;
+        this.model = Objects.requireNonNull(model, "model");
+        this.adapter = Objects.requireNonNull(adapter, "adapter");
+        this.config = Objects.requireNonNull(config, "config");
     }
 
     /**
      * Optimizer steps that a run over this many examples takes.
      *
-     * @throws IllegalArgumentException if there are no examples
+     * @throws IllegalArgumentException if there are no examples, or the epochs take more steps than an int counts
      */
     public int totalSteps(List<TokenizedExample> examples) {
         if (examples.isEmpty()) {
             throw new IllegalArgumentException("no examples to train on");
         }
-        return config.maxSteps() > 0 ? config.maxSteps() : Math.max(1, (int) Math.ceil(config.numTrainEpochs() * batches(examples).stepsPerEpoch() - 1e-9));
+        if (config.maxSteps() > 0) {
+            return config.maxSteps();
+        }
+        double steps = Math.ceil(config.numTrainEpochs() * batches(examples).stepsPerEpoch() - 1e-9);
+        if (steps > Integer.MAX_VALUE) {
+            throw new IllegalArgumentException("numTrainEpochs " + config.numTrainEpochs() + " over " + examples.size() + " examples are " + steps + " steps; at most " + Integer.MAX_VALUE
+                    + " are possible");
+        }
+        return Math.max(1, (int) steps);
     }
 
     private Batches batches(List<TokenizedExample> examples) {
