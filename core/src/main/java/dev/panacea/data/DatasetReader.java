@@ -1,238 +1,269 @@
 package dev.panacea.data;
 
-import com.fasterxml.jackson.core.JsonLocation;
-import com.fasterxml.jackson.core.JsonParser;
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.core.JsonToken;
-import com.fasterxml.jackson.core.StreamReadConstraints;
-import com.fasterxml.jackson.core.StreamReadFeature;
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.MappingIterator;
-import com.fasterxml.jackson.databind.json.JsonMapper;
-import com.fasterxml.jackson.dataformat.csv.CsvFactory;
-import com.fasterxml.jackson.dataformat.csv.CsvMapper;
-import com.fasterxml.jackson.dataformat.csv.CsvParser;
-import com.fasterxml.jackson.dataformat.csv.CsvSchema;
-import dev.panacea.io.JsonErrors;
 import dev.panacea.kernels.PanaceaException;
-import java.io.BufferedInputStream;
-import java.io.ByteArrayOutputStream;
+import java.io.BufferedReader;
+import java.io.FilterInputStream;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.InputStreamReader;
-import java.io.Reader;
-import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
-import java.nio.charset.StandardCharsets;
+import java.nio.charset.Charset;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.Set;
 import java.util.function.Consumer;
 
 /**
- * Reads data sets: JSON Lines, a JSON array, CSV or TSV with a header line, all in UTF-8. The columns say what a row is; see
- * {@link RowParser#UNDERSTOOD}. Every row must be understood: the first that is not is an error with file and place.
+ * Reads data sets: JSON Lines, JSON, and CSV with any common separator, in UTF-8, UTF-16 or Windows-1252. What a file is shows in its content, not its
+ * name; what was found out is told in a {@link DatasetSummary}, and can be said in {@link Options} where it was found out wrongly. The columns say
+ * what a row is. Every row must be understood: the first that is not is an error with file and place.
  */
 public final class DatasetReader {
-    /** Longest row in bytes (JSON Lines) and longest text in characters. */
-    static final int MAX_ROW = 16 << 20;
     private static final int MAX_ROWS = 50_000_000;
-
-    private static final StreamReadConstraints LIMITS = StreamReadConstraints.builder().maxStringLength(MAX_ROW).maxNestingDepth(50).maxNumberLength(100)
-            .maxNameLength(1000).build();
+    private static final int SAMPLE = 1 << 20;
+    private static final int MOST_NAMES = 200;
+    private static final int PROGRESS_ROWS = 500;
 
     private final Path file;
+    private final Options options;
     private final Consumer<Row> sink;
-    private final JsonMapper json;
-    private final RowParser rows;
+    private final Progress progress;
+    private final long maxRow = maxRow(Runtime.getRuntime().maxMemory());
+    private final Map<String, String> used = new LinkedHashMap<>();
+    private final Set<String> unused = new LinkedHashSet<>();
+    private final Set<String> notes = new LinkedHashSet<>();
+    private long size;
+    private long bytesRead;
     private int count;
 
-    private DatasetReader(Path file, Consumer<Row> sink) {
+    private DatasetReader(Path file, Options options, Consumer<Row> sink, Progress progress) {
         this.file = file;
+        this.options = options;
         this.sink = sink;
-        json = JsonMapper.builder().enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION).build();
-        json.getFactory().setStreamReadConstraints(LIMITS);
-        rows = new RowParser(json);
+        this.progress = progress;
+    }
+
+    /**
+     * How to read a file, where that is not to be found out.
+     *
+     * @param encoding of its text
+     * @param separator of values, if it is CSV
+     * @param columns which columns to take, by what they mean: {@code question → Frage, answer → Antwort}. The meanings are the names that are understood without being
+     *     told ({@code messages}, {@code prompt}, {@code completion}, {@code question}, {@code answer}, {@code text}, {@code system} and others), in lower case. Columns of
+     *     CSV can also be given by number, the first being 1
+     */
+    public record Options(Optional<Charset> encoding, Optional<Character> separator, Map<String, String> columns) {
+        /** Find out everything. */
+        public static final Options DETECT = new Options(Optional.empty(), Optional.empty(), Map.of());
+
+        /** @throws IllegalArgumentException when a column is given a meaning that is none */
+        public Options {
+            columns = Collections.unmodifiableMap(new LinkedHashMap<>(columns));
+            for (String meaning : columns.keySet()) {
+                if (!RowParser.meanings().contains(meaning)) {
+                    throw new IllegalArgumentException("\"" + meaning + "\" is not what a column can mean; it can be " + String.join(", ", RowParser.meanings()));
+                }
+            }
+            if (Set.copyOf(columns.values()).size() < columns.size()) {
+                throw new IllegalArgumentException("a column is given two meanings: " + columns);
+            }
+        }
+
+        public Options withEncoding(Charset encoding) {
+            return new Options(Optional.of(encoding), separator, columns);
+        }
+
+        public Options withSeparator(char separator) {
+            return new Options(encoding, Optional.of(separator), columns);
+        }
+
+        public Options withColumns(Map<String, String> columns) {
+            return new Options(encoding, separator, columns);
+        }
+    }
+
+    /** Is told how far the reading is. */
+    @FunctionalInterface
+    public interface Progress {
+        /**
+         * Called now and then by the thread that reads.
+         *
+         * @param rows rows so far
+         * @param fraction of the file that has been read, from 0 to 1
+         */
+        void read(long rows, double fraction);
+    }
+
+    /** Longest row in bytes: a file from outside must not take all memory for one row. */
+    static long maxRow(long memory) {
+        return Math.clamp(memory / 16, 1 << 20, 16 << 20);
     }
 
     /**
      * All rows of a file.
      *
-     * @throws PanaceaException when the file is missing, empty, not UTF-8 or not of these formats, or a row is not understood
+     * @throws PanaceaException when the file is missing, empty or not of these formats, or a row is not understood
      */
     public static List<Row> read(Path file) {
-        List<Row> all = new ArrayList<>();
-        read(file, all::add);
-        return all;
+        return read(file, Options.DETECT, (rows, fraction) -> {}).rows();
     }
 
-    /** As {@link #read(Path)}, one row after the other, for files that memory does not hold. */
-    public static void read(Path file, Consumer<Row> sink) {
-        if (!Files.isRegularFile(file)) {
+    /**
+     * All rows of a file, and what was found out about it.
+     *
+     * @throws PanaceaException as {@link #read(Path)}, or when the rows would take more than a third of Java's memory
+     */
+    public static Dataset read(Path file, Options options, Progress progress) {
+        List<Row> all = new ArrayList<>();
+        long most = Runtime.getRuntime().maxMemory() / 3;
+        long[] bytes = {0};
+        DatasetSummary summary = read(file, options, row -> {
+            bytes[0] += RetainedBytes.of(row);
+            if (bytes[0] > most) {
+                throw new PanaceaException(row.place() + ": up to here the rows take more than " + (most >> 20) + " MB, a third of Java's memory; give it more, as in"
+                        + " java -Xmx" + Math.max(1, (Runtime.getRuntime().maxMemory() >> 29)) + "g, or take fewer rows");
+            }
+            all.add(row);
+        }, progress);
+        return new Dataset(all, summary);
+    }
+
+    /** As {@link #read(Path, Options, Progress)}, one row after the other, for files that memory does not hold. */
+    public static DatasetSummary read(Path file, Options options, Consumer<Row> sink, Progress progress) {
+        if (Files.isDirectory(file)) {
+            throw new PanaceaException(file + " is a folder; a file of rows is needed (JSON Lines, JSON or CSV)");
+        }
+        if (!Files.exists(file)) {
             throw new PanaceaException("there is no data file " + file);
         }
-        DatasetReader reader = new DatasetReader(file, sink);
-        try (InputStream in = new BufferedInputStream(Files.newInputStream(file), 1 << 16)) {
-            reader.read(in);
+        if (!Files.isRegularFile(file)) {
+            throw new PanaceaException(file + " is a pipe or a device; it is read twice, so a file is needed");
+        }
+        DatasetReader reader = new DatasetReader(file, options, sink, progress);
+        try {
+            return reader.read();
+        } catch (BadData e) {
+            throw new PanaceaException(file + e.getMessage(), e);
+        } catch (CharacterCodingException e) {
+            throw new PanaceaException(file + ", after row " + reader.count + ": not in the encoding that it is said to be in (" + reader.options.encoding.map(Charset::displayName)
+                    .orElse("changed while it was read") + ")", e);
         } catch (IOException e) {
             throw new PanaceaException("cannot read " + file + ": " + e.getMessage(), e);
         }
-        if (reader.count == 0) {
-            throw new PanaceaException(file + " has no rows");
-        }
     }
 
-    private void read(InputStream in) throws IOException {
-        skipByteOrderMark(in);
-        String name = file.getFileName().toString().toLowerCase(Locale.ROOT);
-        if (name.endsWith(".csv") || name.endsWith(".tsv")) {
-            if (firstCharacter(in, " \r\n") >= 0) {
-                readCsv(in, name.endsWith(".tsv") ? '\t' : ',');
+    private DatasetSummary read() throws IOException {
+        size = Math.max(1, Files.size(file));
+        TextEncoding encoding = TextEncoding.of(file, options.encoding);
+        encoding.note().ifPresent(notes::add);
+        String form;
+        try (InputStream bytes = new Counted(Files.newInputStream(file)); BufferedReader in = new BufferedReader(encoding.reader(bytes), 1 << 16)) {
+            form = read(in);
+        }
+        if (count == 0) {
+            throw new BadData("", "there are no rows in it");
+        }
+        return new DatasetSummary(form, encoding.displayName(), count, used, List.copyOf(unused), List.copyOf(notes));
+    }
+
+    /** Reads all rows; the result says in which form they are. */
+    private String read(BufferedReader in) throws IOException {
+        in.mark(SAMPLE + 1);
+        char[] start = new char[SAMPLE];
+        int n = 0;
+        for (int k; n < SAMPLE && (k = in.read(start, n, SAMPLE - n)) > 0;) {
+            n += k;
+        }
+        String sample = new String(start, 0, n);
+        in.reset();
+        if (sample.isBlank()) {
+            return "";
+        }
+        char first = sample.stripLeading().charAt(0);
+        JsonValues json = new JsonValues(maxRow);
+        if (first == '{' || first == '[') {
+            RowParser parser = new RowParser(json, options.columns, false, this::note);
+            JsonRows rows = new JsonRows(in, json, this::isRow, (row, place) -> accept(parser, row, place));
+            rows.read();
+            rows.besideRows().forEach(unused::add);
+            return rows.form();
+        }
+        OptionalInt separator = options.separator.map(c -> OptionalInt.of(c)).orElse(OptionalInt.empty());
+        CsvRows rows = new CsvRows(in, sample, n < SAMPLE, separator, options.columns, maxRow, this::note);
+        RowParser parser = new RowParser(json, rows.wanted(), true, this::note);
+        rows.read((row, place) -> {
+            json.begin();
+            try {
+                accept(parser, row, place);
+            } catch (BadRow e) {
+                throw new BadData(place, "the row " + e.getMessage(), e);
             }
-            return;
-        }
-        int first = firstCharacter(in, " \t\r\n");
-        if (first == '[') {
-            readArray(in);
-        } else if (first == '{') {
-            readLines(in);
-        } else if (first >= 0) {
-            throw new PanaceaException(file + " begins with neither '{' (JSON Lines) nor '[' (JSON); is it CSV? Then its name must end in .csv or .tsv");
+        });
+        return rows.form();
+    }
+
+    private boolean isRow(Set<String> names) {
+        return RowParser.understands(names) || !options.columns.isEmpty() && names.containsAll(options.columns.values());
+    }
+
+    private void note(String sentence) {
+        if (notes.size() < MOST_NAMES) {
+            notes.add(sentence);
         }
     }
 
-    private void skipByteOrderMark(InputStream in) throws IOException {
-        in.mark(3);
-        byte[] start = in.readNBytes(3);
-        if (start.length >= 2 && ((start[0] & 0xFF) == 0xFF && (start[1] & 0xFF) == 0xFE || (start[0] & 0xFF) == 0xFE && (start[1] & 0xFF) == 0xFF)) {
-            throw new PanaceaException(file + " is UTF-16; save it as UTF-8");
-        }
-        boolean mark = start.length == 3 && (start[0] & 0xFF) == 0xEF && (start[1] & 0xFF) == 0xBB && (start[2] & 0xFF) == 0xBF;
-        if (!mark) {
-            in.reset();
-        }
-    }
-
-    /** The first byte that is not to be skipped, which stays in the stream; -1 for none. */
-    private static int firstCharacter(InputStream in, String skipped) throws IOException {
-        while (true) {
-            in.mark(1);
-            int c = in.read();
-            if (c < 0 || skipped.indexOf(c) < 0) {
-                in.reset();
-                return c;
-            }
-        }
-    }
-
-    private void readLines(InputStream in) throws IOException {
-        ByteArrayOutputStream line = new ByteArrayOutputStream();
-        byte[] buffer = new byte[1 << 16];
-        int number = 1;
-        int n;
-        while ((n = in.read(buffer)) >= 0) {
-            int start = 0;
-            for (int i = 0; i <= n; i++) {
-                if (i < n && buffer[i] != '\n') {
-                    continue;
-                }
-                if (line.size() + i - start > MAX_ROW) {
-                    throw new PanaceaException(file + ", line " + number + ": longer than " + MAX_ROW + " bytes");
-                }
-                line.write(buffer, start, i - start);
-                start = i + 1;
-                if (i < n) {
-                    readLine(line.toByteArray(), number++);
-                    line.reset();
-                }
-            }
-        }
-        readLine(line.toByteArray(), number);
-    }
-
-    private void readLine(byte[] bytes, int number) {
-        String place = "line " + number;
-        String text;
-        try {
-            text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
-        } catch (CharacterCodingException e) {
-            throw new PanaceaException(file + ", " + place + ": not UTF-8; save the file as UTF-8", e);
-        }
-        if (text.isBlank()) {
-            return;
-        }
-        try (JsonParser parser = json.createParser(text)) {
-            JsonNode row = json.readTree(parser);
-            if (parser.nextToken() != null) {
-                throw new PanaceaException(file + ", " + place + ": more than one JSON value");
-            }
-            accept(row, place);
-        } catch (JsonProcessingException e) {
-            throw new PanaceaException(file + ", " + place + ": not valid JSON (every line of JSON Lines must be an object of its own): " + JsonErrors.reason(e), e);
-        } catch (IOException e) {
-            throw new PanaceaException(file + ", " + place + ": " + e.getMessage(), e);
-        }
-    }
-
-    private Reader utf8(InputStream in) {
-        return new InputStreamReader(in, StandardCharsets.UTF_8.newDecoder());
-    }
-
-    private void readArray(InputStream in) throws IOException {
-        try (JsonParser parser = json.createParser(utf8(in))) {
-            parser.nextToken();
-            while (parser.nextToken() != JsonToken.END_ARRAY) {
-                String place = "row " + (count + 1) + " (line " + parser.currentTokenLocation().getLineNr() + ")";
-                JsonNode row = json.readTree(parser);
-                if (row == null) {
-                    throw new PanaceaException(file + ": the file ends before its JSON array does, after row " + count);
-                }
-                accept(row, place);
-            }
-            if (parser.nextToken() != null) {
-                throw new PanaceaException(file + ": there is something after the end of the JSON array in line " + parser.currentTokenLocation().getLineNr());
-            }
-        } catch (JsonProcessingException e) {
-            throw new PanaceaException(file + ", after row " + count + line(e.getLocation()) + ": not valid JSON: " + JsonErrors.reason(e), e);
-        } catch (CharacterCodingException e) {
-            throw new PanaceaException(file + ", after row " + count + ": not UTF-8; save the file as UTF-8", e);
-        }
-    }
-
-    private void readCsv(InputStream in, char separator) throws IOException {
-        CsvFactory factory = new CsvFactory();
-        factory.setStreamReadConstraints(LIMITS);
-        CsvMapper csv = CsvMapper.builder(factory).enable(CsvParser.Feature.FAIL_ON_MISSING_COLUMNS).enable(CsvParser.Feature.SKIP_EMPTY_LINES)
-                .build();
-        CsvSchema schema = CsvSchema.emptySchema().withHeader().withColumnSeparator(separator);
-        try (MappingIterator<Map<String, String>> rowsOfFile = csv.readerForMapOf(String.class).with(schema).readValues(utf8(in))) {
-            while (rowsOfFile.hasNextValue()) {
-                Map<String, String> row = rowsOfFile.nextValue();
-                JsonLocation end = rowsOfFile.getCurrentLocation();
-                accept(json.valueToTree(row), "row " + (count + 1) + " (it ends in line " + Math.max(2, end.getLineNr() - (end.getColumnNr() <= 1 ? 1 : 0)) + ")");
-            }
-        } catch (JsonProcessingException e) {
-            throw new PanaceaException(file + ", after row " + count + line(e.getLocation()) + ": not valid CSV: " + JsonErrors.reason(e), e);
-        } catch (CharacterCodingException e) {
-            throw new PanaceaException(file + ", after row " + count + ": not UTF-8; save the file as UTF-8", e);
-        }
-    }
-
-    private static String line(JsonLocation location) {
-        return location == null || location.getLineNr() < 1 ? "" : " (line " + location.getLineNr() + ")";
-    }
-
-    private void accept(JsonNode row, String place) {
+    private void accept(RowParser parser, Object row, String place) {
         if (++count > MAX_ROWS) {
-            throw new PanaceaException(file + " has more than " + MAX_ROWS + " rows");
+            throw new BadData(place, "more than " + MAX_ROWS + " rows");
         }
-        try {
-            sink.accept(new Row(file + ", " + place, rows.parse(row)));
-        } catch (RowParser.BadRow e) {
-            throw new PanaceaException(file + ", " + place + ": the row " + e.getMessage(), e);
+        if (!(row instanceof Map<?, ?> columns)) {
+            throw new BadRow("is not a JSON object with columns but " + RowColumns.kind(row));
+        }
+        Example example = parser.parse(columns, this::remember);
+        sink.accept(new Row(file + ", " + place, example));
+        if (count % PROGRESS_ROWS == 0) {
+            progress.read(count, Math.min(1, (double) bytesRead / size));
+        }
+    }
+
+    private void remember(RowColumns row) {
+        row.used().forEach((name, meaning) -> {
+            if (used.size() < MOST_NAMES) {
+                used.putIfAbsent(name, meaning);
+            }
+        });
+        for (String name : row.unused()) {
+            if (unused.size() < MOST_NAMES) {
+                unused.add(name);
+            }
+        }
+    }
+
+    /** Counts the bytes read, for the progress. */
+    private final class Counted extends FilterInputStream {
+        Counted(InputStream in) {
+            super(in);
+        }
+
+        @Override
+        public int read() throws IOException {
+            int b = super.read();
+            bytesRead += b < 0 ? 0 : 1;
+            return b;
+        }
+
+        @Override
+        public int read(byte[] bytes, int from, int length) throws IOException {
+            int n = super.read(bytes, from, length);
+            bytesRead += Math.max(0, n);
+            return n;
         }
     }
 }

@@ -11,6 +11,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Random;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -92,32 +94,32 @@ class DatasetReaderTest {
     @CsvSource(delimiter = '|', quoteCharacter = '`', value = {
         "{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}]}|no assistant turn",
         "{\"messages\": []}|empty list",
-        "{\"messages\": \"hello\"}|not a JSON list",
+        "{\"messages\": \"hello\"}|not JSON",
+        "{\"messages\": \"[{'role': 'user'}]\"}|as Python prints it",
         "{\"messages\": null}|nothing",
         "{\"messages\": [3]}|message 1",
-        "{\"messages\": [{\"role\": \"tool\", \"content\": \"q\"}]}|'tool'",
+        "{\"messages\": [{\"role\": \"narrator\", \"content\": \"q\"}]}|'narrator'",
         "{\"messages\": [{\"role\": \"user\", \"content\": null}]}|nothing in 'content'",
-        "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\"}]}]}|a list in 'content'",
+        "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\"}]}]}|a part in 'content' without text",
         "{\"messages\": [{\"role\": \"assistant\", \"content\": \" \"}]}|empty answer",
         "{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}]}|no assistant turn",
         "{\"prompt\": \"p\", \"completion\": \"\"}|empty 'completion'",
-        "{\"prompt\": \"p\", \"completion\": 3}|'prompt'",
+        "{\"prompt\": \"p\", \"completion\": 3}|'completion' is a number",
+        "{\"prompt\": [{\"role\": \"user\", \"content\": \"q\"}], \"completion\": \"r\"}|'prompt' is a list and 'completion' is text",
         "{\"prompt\": [{\"role\": \"user\", \"content\": \"q\"}], \"completion\": [{\"role\": \"user\", \"content\": \"q\"}]}|no assistant turn in 'completion'",
-        "{\"Context\": \"q\", \"Response\": \"\"}|empty 'response'",
-        "{\"Context\": \"q\", \"Response\": 1}|a number in 'response'",
+        "{\"Context\": \"q\", \"Response\": \"\"}|empty 'Response'",
+        "{\"Context\": \"q\", \"Response\": 1}|a number in 'Response'",
         "{\"text\": \"\"}|empty 'text'",
-        "{\"question\": \"q\", \"answer\": \"a\"}|[question, answer]",
-        "{\"10808977\": {\"QUESTION\": \"q\"}}|[10808977]",
+        "{\"frage\": \"q\", \"antwort\": \"a\"}|[frage, antwort]",
         "{}|not understood",
         "[1]|a list",
         "{\"text\": \"a\", \"text\": \"b\"}|uplicate",
-        "{\"text\": \"a\"} {\"text\": \"b\"}|more than one",
         "{\"text\": \"a\"|not valid JSON",
         "{'text': 'a'}|not valid JSON",
     })
     void rowsThatAreNotUnderstood(String row, String part) {
         refused("rows.jsonl", "{\"text\": \"good\"}\n\n" + row + "\n", "line 3", part);
-        if (!part.contains("valid") && !part.contains("more than")) {
+        if (!part.contains("valid")) {
             refused("rows.json", "[{\"text\": \"good\"},\n" + row + "]", "row ", part);
         }
     }
@@ -138,37 +140,28 @@ class DatasetReaderTest {
         }
         refused("header.csv", "Patient,Doctor\n", "no rows");
         refused("array.json", "[]", "no rows");
-        refused("a.txt", "Patient,Doctor\nq,a\n", "CSV");
-        refused("utf16.jsonl", new byte[] {(byte) 0xFF, (byte) 0xFE, '{', 0}, "UTF-16");
         refused("open.json", "[{\"text\": \"a\"}", "after row 1");
-        refused("open2.json", "[", "after row 0");
+        refused("open2.json", "[", "not valid JSON");
         refused("junk.json", "[{\"text\": \"a\"}] x", "junk.json");
         refused("more.json", "[{\"text\": \"a\"}]\n[]", "after the end");
     }
 
     @Test
-    void brokenUtf8() {
-        byte[] line = "{\"text\": \"a\"}\n{\"text\": \"?\"}\n".getBytes(StandardCharsets.UTF_8);
-        line[24] = (byte) 0xE9;
-        refused("a.jsonl", line, "line 2", "UTF-8");
-        byte[] array = "[{\"text\": \"?\"}]".getBytes(StandardCharsets.UTF_8);
-        array[11] = (byte) 0xE9;
-        refused("a.json", array, "UTF-8");
-        refused("a.csv", new byte[] {'t', 'e', 'x', 't', '\n', (byte) 0xE9, '\n'}, "UTF-8");
-    }
-
-    @Test
     void brokenCsv() {
-        refused("a.csv", "Patient,Doctor\nq,a\n\"never closed,a\nb,c\n", "after row 1");
-        refused("b.csv", "Patient,Doctor\nq,a\nq\n", "after row 1");
-        refused("c.csv", "Patient,Doctor\nq,a\nq,a,b,c\n", "after row 1");
-        refused("d.csv", "Patient,Doctor\nq,a\nq,\n", "row 2", "line 3", "empty 'doctor'");
+        refused("a.csv", "Patient,Doctor\nq,a\n\"never closed,a\nb,c\n", "line 3", "never closed");
+        refused("b.csv", "Patient,Doctor\nq,a\nq\n", "row 2 (line 3)", "1 value where 2 are expected");
+        refused("c.csv", "Patient,Doctor\nq,a\nq,a,b,c\n", "row 2 (line 3)", "4 values where 2");
+        refused("d.csv", "Patient,Doctor\nq,a\nq,\n", "row 2", "line 3", "empty 'Doctor'");
+        refused("e.csv", "question,answer\n\"a\nb\",c\n\"x\"y,z\n", "line 4", "closing quote");
+        refused("f.csv", "answer;answer\na;b\n", "two columns");
     }
 
     @Test
     void tooLongRows() {
-        String huge = "x".repeat(DatasetReader.MAX_ROW + 1);
+        String huge = "x".repeat((int) DatasetReader.maxRow(Long.MAX_VALUE) + 1);
         refused("a.jsonl", "{\"text\": \"a\"}\n{\"text\": \"" + huge + "\"}", "line 2", "longer than");
+        refused("many.jsonl", "{" + IntStream.range(0, 400_000).mapToObj(i -> "\"" + i + "x\": 1").collect(Collectors.joining(",")) + "}", "line 1", "longer than");
+        refused("lists.csv", "messages\n[{" + "[],".repeat(400_000) + "\n", "lists.csv");
         refused("a.json", "[{\"text\": \"" + huge + "\"}]", "a.json");
         refused("a.csv", "text\n\"" + huge + "\"\n", "a.csv");
         refused("deep.jsonl", "{\"text\": " + "[".repeat(100_000), "line 1");
