@@ -44,7 +44,7 @@ final class Chat {
     static void answer(Settings settings, String question, Console console) {
         if (!Files.exists(settings.output().adapter().resolve("adapter_config.json"))) {
             throw new PanaceaException("There is no adapter in " + settings.output().adapter() + ". Train one first: " + FinetuneCommand.invocation()
-                    + (settings.output().isDefault() ? "" : " --output " + settings.output()));
+                    + settings.output().option());
         }
         PeftAdapter trained = PeftAdapter.read(settings.output().adapter());
         try (Kernels kernels = Backends.open(settings.device());

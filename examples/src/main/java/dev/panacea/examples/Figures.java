@@ -1,6 +1,9 @@
 package dev.panacea.examples;
 
 import dev.panacea.io.ByteCount;
+import dev.panacea.train.SftConfig;
+import java.math.BigDecimal;
+import java.math.MathContext;
 import java.time.Duration;
 import java.util.Locale;
 
@@ -35,6 +38,19 @@ final class Figures {
         return format("%,d", n);
     }
 
+    /** 1 step, 2 steps, 1,234 steps. */
+    static String count(long n, String one) {
+        return count(n) + " " + one + (n == 1 ? "" : "s");
+    }
+
+    /** A rate as a person writes it: 0.001, 2.5e-5. */
+    static String rate(double value) {
+        if (value == 0 || value >= 1e-4) {
+            return new BigDecimal(value, new MathContext(4)).stripTrailingZeros().toPlainString();
+        }
+        return format("%.3e", value).replaceFirst("0*e", "e").replace(".e", "e").replace("e-0", "e-");
+    }
+
     static String loss(double value) {
         return format("%.3f", value);
     }
@@ -49,8 +65,16 @@ final class Figures {
         return (mapped > 0 ? ByteCount.text(mapped) + " mapped, " : "") + ByteCount.text(bytes - mapped) + " in memory";
     }
 
-    /** A change with its sign. */
-    static String change(double value, int decimals) {
-        return format("%+." + decimals + "f", value);
+    /** 4 examples; 4 × 2 examples. */
+    static String batch(SftConfig sft) {
+        return sft.gradientAccumulationSteps() == 1 ? count(sft.perDeviceTrainBatchSize(), "example")
+                : sft.perDeviceTrainBatchSize() + " × " + sft.gradientAccumulationSteps() + " examples";
+    }
+
+    /** What quantization did to the loss, as a sentence with no full stop. */
+    static String quantizationCost(double change) {
+        String size = loss(Math.abs(change));
+        return size.equals("0.000") ? "Quantization to 4 bits costs nothing here: the loss is the same"
+                : change > 0 ? "Quantization to 4 bits costs " + size + " in loss" : "Quantization to 4 bits costs nothing here: the loss is even " + size + " lower";
     }
 }

@@ -200,7 +200,7 @@ public final class FinetuneCommand implements Callable<Integer> {
     /** How this program was started, for hints to be typed. */
     static String invocation() {
         String path = System.getProperty("java.class.path", "");
-        return "java -jar " + (path.endsWith(".jar") && !path.contains(File.pathSeparator) ? path : "finetune-example.jar");
+        return "java -jar " + ShellWord.of(path.endsWith(".jar") && !path.contains(File.pathSeparator) ? path : "finetune-example.jar");
     }
 
     private static int failed(Console console, Throwable e, boolean verbose) {

@@ -18,6 +18,7 @@ import dev.panacea.train.SftTrainer;
 import dev.panacea.train.TrainingResult;
 import java.time.Instant;
 import java.util.List;
+import java.util.Locale;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.stream.IntStream;
@@ -53,8 +54,7 @@ final class FinetunePipeline {
                 Optional<Measurement> asLoaded = settings.evalOnStart() && quantization == Quantization.NF4 ? Optional.of(measureAsLoaded(kernels, base, data)) : Optional.empty();
                 try (LlamaModel model = load(kernels, base, quantization); LoraAdapter adapter = LoraAdapter.create(model, settings.lora(), settings.training().seed())) {
                     Optional<Measurement> before = settings.evalOnStart() ? Optional.of(measure(model, base, data, "before")) : Optional.empty();
-                    asLoaded.ifPresent(a -> console.line("So quantization to 4 bits costs "
-                            + Figures.change(before.orElseThrow().score().loss().loss() - a.score().loss().loss(), 3) + " in loss"));
+                    asLoaded.ifPresent(a -> console.line(Figures.quantizationCost(before.orElseThrow().score().loss().loss() - a.score().loss().loss())));
 
                     TrainingResult training = train(model, adapter, data);
                     save(interruption, base, model, adapter, data);
@@ -156,8 +156,9 @@ final class FinetunePipeline {
         console.heading("Training");
         console.line(Figures.format("LoRA of rank %d on %s: %,d trained parameters", lora.r(), lora.targetModules().size() == LoraConfig.ALL_LINEAR.size() ? "all linear layers"
                 : String.join(", ", lora.targetModules()), adapter.parameterCount()));
-        console.line(Figures.format("%,d steps of %d × %d examples, learning rate %.1e on a cosine", trainer.totalSteps(data.training()), sft.perDeviceTrainBatchSize(),
-                sft.gradientAccumulationSteps(), sft.learningRate()));
+        int steps = trainer.totalSteps(data.training());
+        console.line(Figures.count(steps, "step") + (steps == 1 ? " of " : ", each of ") + Figures.batch(sft) + ", learning rate " + Figures.rate(sft.learningRate()) + ", "
+                + sft.lrSchedulerType().name().toLowerCase(Locale.ROOT) + " schedule");
         TrainingResult result = clock.time("train", () -> trainer.train(data.training(), progress));
         memory.sample();
         console.endLine();
@@ -186,7 +187,7 @@ final class FinetunePipeline {
     }
 
     private static RunRecord.Data about(RunData data) {
-        return new RunRecord.Data(data.source(), data.heldOutSource(), data.training().size(), data.heldOut().size(), data.report().trainedFraction());
+        return new RunRecord.Data(data.source(), data.heldOutSource(), data.training().size(), data.heldOut().size(), data.report().trainedFraction(), data.toAsk());
     }
 
     private static List<RunRecord.Sample> samples(RunData data, Optional<Measurement> before, Measurement after) {
@@ -200,7 +201,7 @@ final class FinetunePipeline {
     }
 
     private String farewell() {
-        String steps = progress.lastStep() == 0 ? "" : " " + progress.lastStep() + " training steps are lost.";
+        String steps = progress.lastStep() == 0 ? "" : " " + Figures.count(progress.lastStep(), "training step") + (progress.lastStep() == 1 ? " is lost." : " are lost.");
         return adapterSaved ? "The trained adapter is in " + settings.output().adapter() + "; metrics.json and report.html were not written."
                 : "Nothing was written" + (steps.isEmpty() ? "." : ";" + steps);
     }

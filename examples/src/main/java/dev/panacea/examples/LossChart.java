@@ -4,40 +4,61 @@ import dev.panacea.train.StepReport;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.function.ToDoubleFunction;
 
 /** The course of a training run as inline SVG: loss of every step, the loss smoothed, and the learning rate on an axis of its own. */
 final class LossChart {
-    private static final int WIDTH = 860;
-    private static final int HEIGHT = 320;
-    private static final int LEFT = 52;
-    private static final int RIGHT = 64;
-    private static final int TOP = 16;
-    private static final int BOTTOM = 42;
+    private static final int TOP = 14;
+    private static final int BOTTOM = 46;
     /** Weight of the new value in the smoothed line. */
     private static final double SMOOTHING = 0.2;
-    /** Points beyond which a screen shows no more. */
-    private static final int MOST_POINTS = 1200;
+
+    /** A drawing scales with the page and its letters with it, so a telephone gets one of its own. */
+    enum Size {
+        WIDE(860, 330, 56, 76, 1200, 8),
+        NARROW(360, 270, 46, 62, 400, 4);
+
+        private final int width;
+        private final int height;
+        private final int left;
+        private final int right;
+        /** Points beyond which a screen of this width shows no more. */
+        private final int mostPoints;
+        /** About so many labels of the steps. */
+        private final int labels;
+
+        Size(int width, int height, int left, int right, int mostPoints, int labels) {
+            this.width = width;
+            this.height = height;
+            this.left = left;
+            this.right = right;
+            this.mostPoints = mostPoints;
+            this.labels = labels;
+        }
+    }
 
     private final List<StepReport> steps;
+    private final Size size;
     private final StringBuilder svg = new StringBuilder();
     private final int lastStep;
 
-    private LossChart(List<StepReport> steps) {
+    private LossChart(List<StepReport> steps, Size size) {
         this.steps = steps;
+        this.size = size;
         this.lastStep = Math.max(2, steps.isEmpty() ? 0 : steps.getLast().step());
     }
 
     /** The SVG element; it takes its colours from CSS classes of the page. */
-    static String svg(List<StepReport> steps) {
-        return new LossChart(steps).draw();
+    static String svg(List<StepReport> steps, Size size) {
+        return new LossChart(steps, size).draw();
     }
 
     private String draw() {
-        add("<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Training loss and learning rate by step\">%n", WIDTH, HEIGHT);
         double[] finite = steps.stream().mapToDouble(StepReport::loss).filter(Double::isFinite).toArray();
+        add("<svg class=\"%s\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">%n", size.name().toLowerCase(Locale.ROOT), size.width, size.height, inWords(finite));
         if (finite.length == 0) {
-            add("<text class=\"tick\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">no steps</text>%n</svg>%n", WIDTH / 2, HEIGHT / 2);
+            add("<text class=\"tick\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">no steps with a loss</text>%n</svg>%n", size.width / 2, size.height / 2);
             return svg.toString();
         }
         Axis loss = Axis.around(Arrays.stream(finite).min().orElseThrow(), Arrays.stream(finite).max().orElseThrow());
@@ -51,20 +72,26 @@ final class LossChart {
         return svg.toString();
     }
 
+    /** For who hears the page instead of seeing it. */
+    private static String inWords(double[] losses) {
+        return losses.length == 0 ? "Training loss: no step has one" : Figures.format("Training loss by optimizer step, %s at the first, %s at the last, and the learning rate",
+                Figures.loss(losses[0]), Figures.loss(losses[losses.length - 1]));
+    }
+
     private void grid(Axis loss, Axis rate) {
         for (double v : loss.ticks()) {
             double y = y(loss, v);
-            add("<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>%n", LEFT, WIDTH - RIGHT, y, y);
-            add("<text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>%n", LEFT - 8, y + 4, loss.label(v));
+            add("<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>%n", size.left, size.width - size.right, y, y);
+            add("<text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>%n", size.left - 8, y + 5, loss.label(v));
         }
         for (double v : rate.ticks()) {
-            add("<text class=\"tick\" x=\"%d\" y=\"%.1f\">%s</text>%n", WIDTH - RIGHT + 8, y(rate, v) + 4, v == 0 ? "0" : Figures.format("%.1e", v).replace("e-0", "e-"));
+            add("<text class=\"tick\" x=\"%d\" y=\"%.1f\">%s</text>%n", size.width - size.right + 8, y(rate, v) + 5, Figures.rate(v));
         }
-        int every = Math.max(1, (int) Axis.niceStep(lastStep / 8.0));
+        int every = Math.max(1, (int) Axis.niceStep(lastStep / (double) size.labels));
         for (int s = every; s <= lastStep; s += every) {
-            add("<text class=\"tick\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>%n", x(s), HEIGHT - BOTTOM + 18, s);
+            add("<text class=\"tick\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>%n", x(s), size.height - BOTTOM + 19, s);
         }
-        add("<text class=\"axis\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">optimizer step</text>%n", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6);
+        add("<text class=\"axis\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">optimizer step</text>%n", (size.left + size.width - size.right) / 2, size.height - 6);
     }
 
     private void line(String name, Axis axis, ToDoubleFunction<StepReport> value) {
@@ -92,7 +119,7 @@ final class LossChart {
 
     private void path(String name, Axis axis, List<double[]> points) {
         StringBuilder d = new StringBuilder();
-        int every = (points.size() + MOST_POINTS - 1) / MOST_POINTS;
+        int every = (points.size() + size.mostPoints - 1) / size.mostPoints;
         for (int i = 0; i < points.size(); i++) {
             double[] p = points.get(i);
             if (Double.isFinite(p[1]) && (i % every == 0 || i == points.size() - 1)) {
@@ -104,7 +131,7 @@ final class LossChart {
 
     /** Small targets that say their values when pointed at; a run of thousands of steps does without. */
     private void points(Axis axis) {
-        if (steps.size() > 400) {
+        if (steps.size() > size.mostPoints / 3) {
             return;
         }
         for (StepReport s : steps) {
@@ -116,11 +143,11 @@ final class LossChart {
     }
 
     private double x(double step) {
-        return LEFT + (step - 1) / (lastStep - 1) * (WIDTH - LEFT - RIGHT);
+        return size.left + (step - 1) / (lastStep - 1) * (size.width - size.left - size.right);
     }
 
-    private static double y(Axis axis, double value) {
-        return TOP + (axis.high - value) / (axis.high - axis.low) * (HEIGHT - TOP - BOTTOM);
+    private double y(Axis axis, double value) {
+        return TOP + (axis.high - value) / (axis.high - axis.low) * (size.height - TOP - BOTTOM);
     }
 
     private void add(String pattern, Object... values) {

@@ -38,7 +38,7 @@ final class Measuring {
         if (data.questions().isEmpty()) {
             return new Measurement(new RunRecord.Score(loss, OptionalDouble.empty()), List.of());
         }
-        console.doing("Answering " + data.questions().size() + " held-out questions");
+        console.doing("Answering " + Figures.count(data.questions().size(), "held-out question"));
         List<int[]> ids = clock.time("answer_" + when, () -> answers(data.questions(), settings.answerTokens()));
         List<String> texts = ids.stream().map(a -> tokenizer.decode(a, true).strip()).toList();
         double bleu = Bleu.corpus(texts, List.of(data.questions().stream().map(Question::reference).toList())).score();

@@ -32,8 +32,9 @@ record OutputFolder(Path path) {
         return path.resolve("report.html");
     }
 
-    boolean isDefault() {
-        return path.equals(Path.of(DEFAULT));
+    /** What names it in a command to be typed: nothing for the default. */
+    String option() {
+        return path.equals(Path.of(DEFAULT)) ? "" : " --output " + ShellWord.of(path.toString());
     }
 
     /**

@@ -9,6 +9,8 @@ import dev.panacea.text.Message;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.regex.Pattern;
 import java.util.stream.IntStream;
 
 /**
@@ -20,6 +22,12 @@ import java.util.stream.IntStream;
  * @param stopTokens what ends the model's answer
  */
 record Question(String text, int[] prompt, String reference, int[] stopTokens) {
+    /** Characters that a person is asked to type, at most. */
+    private static final int TYPED = 100;
+    /** Letters, digits, and marks that mean nothing to a shell within double quotes. */
+    private static final String HARMLESS = "\\p{L}\\p{M}\\p{N} .,;:?()'/+’‘“”–—…¿¡，。？！、：；（）「」-";
+    /** One line of letters, digits and harmless marks; an option or a file of options is no question. */
+    private static final Pattern TYPEABLE = Pattern.compile("[\\p{L}\\p{N}][" + HARMLESS + "]*");
 
     /** The first questions in some data, as many as there are up to {@code most}; a prompt of more than {@code longest} tokens is passed over. */
     static List<Question> of(List<Row> rows, BpeTokenizer tokenizer, int most, int longest) {
@@ -39,6 +47,36 @@ record Question(String text, int[] prompt, String reference, int[] stopTokens) {
         return questions;
     }
 
+    /**
+     * A question for a person to try: the first held-out one that is short enough to type and safe in a shell's quotes, best with a question mark, else
+     * the beginning of the first there is. Data without questions leave it to the person.
+     */
+    static String toAsk(List<Row> rows) {
+        List<String> questions = rows.stream().map(r -> asked(r.example())).flatMap(Optional::stream).map(q -> q.strip().replaceAll("\\s+", " ")).filter(q -> !q.isEmpty()).toList();
+        List<String> typeable = questions.stream().filter(q -> q.length() <= TYPED && q.length() >= 10 && TYPEABLE.matcher(q).matches()).toList();
+        return typeable.stream().filter(q -> q.endsWith("?")).findFirst().or(() -> typeable.stream().findFirst())
+                .or(() -> questions.stream().map(Question::beginning).filter(q -> !q.isEmpty()).findFirst()).orElse("Your question");
+    }
+
+    private static Optional<String> asked(Example e) {
+        return switch (e) {
+            case Example.Conversation c -> answer(c.messages()).isPresent() && c.messages().get(answer(c.messages()).getAsInt() - 1).role().equals("user")
+                    ? Optional.of(c.messages().get(answer(c.messages()).getAsInt() - 1).content()) : Optional.empty();
+            case Example.PromptCompletion p -> Optional.of(p.prompt());
+            case Example.Text t -> Optional.empty();
+        };
+    }
+
+    /** The first words of a long or odd text, without what a shell or a terminal would take for more than a letter. */
+    private static String beginning(String text) {
+        String safe = text.replaceAll("[^" + HARMLESS + "]", "").replaceAll(" +", " ").replaceFirst("^[^\\p{L}\\p{N}]+", "");
+        if (safe.length() <= TYPED) {
+            return safe.strip();
+        }
+        int space = safe.lastIndexOf(' ', TYPED);
+        return safe.substring(0, space > 0 ? space : safe.offsetByCodePoints(0, TYPED / 2)).strip();
+    }
+
     /** What renders the conversations in some data; plain text needs no chat template, which not every model has. */
     static Optional<ChatEncoder> chat(List<Row> rows, BpeTokenizer tokenizer) {
         return rows.stream().anyMatch(r -> r.example() instanceof Example.Conversation) ? Optional.of(ChatEncoder.of(tokenizer, ChatTemplate.Options.NONE)) : Optional.empty();
@@ -46,11 +84,17 @@ record Question(String text, int[] prompt, String reference, int[] stopTokens) {
 
     /** The last answer of a conversation, and all that led up to it. */
     private static Optional<Question> ofConversation(List<Message> messages, ChatEncoder chat) {
-        int answer = IntStream.range(0, messages.size()).filter(i -> messages.get(i).role().equals("assistant")).max().orElse(0);
-        if (answer == 0) {
+        OptionalInt found = answer(messages);
+        if (found.isEmpty()) {
             return Optional.empty();
         }
+        int answer = found.getAsInt();
         return Optional.of(new Question(messages.get(answer - 1).content(), chat.encodePrompt(messages.subList(0, answer)), messages.get(answer).content(), chat.stopTokens()));
+    }
+
+    /** The place of the last answer that something leads up to. */
+    private static OptionalInt answer(List<Message> messages) {
+        return IntStream.range(1, messages.size()).filter(i -> messages.get(i).role().equals("assistant")).max();
     }
 
     private static Question ofPrompt(Example.PromptCompletion p, BpeTokenizer tokenizer) {

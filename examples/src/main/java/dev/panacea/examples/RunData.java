@@ -24,9 +24,10 @@ import java.util.List;
  * @param heldOutSource where the held-out ones come from
  * @param questions the held-out questions that the model is to answer
  * @param stopTokens what ends an answer in the training data
+ * @param toAsk a short held-out question, for a person to try
  */
 record RunData(String source, String heldOutSource, List<TokenizedExample> training, EncodingReport report, List<TokenizedExample> heldOut, EncodingReport heldOutReport,
-        List<Question> questions, int[] stopTokens) {
+        List<Question> questions, int[] stopTokens, String toAsk) {
     static final String BUNDLED = "dialogues.jsonl";
     private static final double HELD_OUT = 0.1;
     /** Of the questions, so many answers are shown in full. */
@@ -57,7 +58,8 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
         int most = settings.answers() == 0 ? 0 : Math.max(settings.answers(), SAMPLES);
         int longest = base.config().maxPositionEmbeddings() - settings.answerTokens();
         int[] stopTokens = Question.chat(training, base.tokenizer()).map(ChatEncoder::stopTokens).orElseGet(base.tokenizer()::endTokens);
-        return new RunData(source, heldOutSource, train.examples(), train.report(), eval.examples(), eval.report(), Question.of(heldOut, base.tokenizer(), most, longest), stopTokens);
+        return new RunData(source, heldOutSource, train.examples(), train.report(), eval.examples(), eval.report(), Question.of(heldOut, base.tokenizer(), most, longest), stopTokens,
+                Question.toAsk(heldOut));
     }
 
     /** What is trained of an example, for a person to see. */

@@ -62,8 +62,9 @@ record RunRecord(
      * What it was tuned on.
      *
      * @param trainedShare share of the training tokens that the loss counts
+     * @param question a short held-out question, for a person to try
      */
-    record Data(String source, String heldOutSource, int trainingExamples, int heldOutExamples, double trainedShare) {}
+    record Data(String source, String heldOutSource, int trainingExamples, int heldOutExamples, double trainedShare, String question) {}
 
     /**
      * How well the held-out data were met.

@@ -12,6 +12,8 @@ final class Summary {
         samples(run, console);
         console.heading("Result on held-out data");
         boolean requantized = run.model().requantized();
+        console.paragraph(Verdict.of(run).sentence(), "  ");
+        console.line("");
         console.dimLine(Figures.format("%-22s %8s %12s %8s", "", "loss", "perplexity", "BLEU"));
         if (requantized) {
             run.asLoaded().ifPresent(s -> console.line(row("weights as loaded", s)));
@@ -27,8 +29,8 @@ final class Summary {
         console.line("Metrics:  " + run.settings().output().metrics());
         console.line("Report:   " + run.settings().output().report() + "  (open it in a browser)");
         console.line("");
-        console.line("Ask it:   " + FinetuneCommand.invocation() + " --chat \"My throat has been sore since Monday.\"" + (run.settings().output().isDefault() ? ""
-                : " --output " + run.settings().output()) + (onDevice ? " --device " + run.settings().device() : ""));
+        console.line("Ask it:   " + FinetuneCommand.invocation() + " --chat " + ShellWord.of(run.data().question()) + run.settings().output().option()
+                + (onDevice ? " --device " + run.settings().device() : ""));
     }
 
     private static void samples(RunRecord run, Console console) {

@@ -49,7 +49,7 @@ class ReportsTest {
         phases.put("find_model", Duration.ofMillis(1500));
         phases.put("train", Duration.ofSeconds(90));
         return new RunRecord(Instant.parse("2026-01-02T03:04:05Z"), settings, model,
-                new RunRecord.Data("rows.csv", "a tenth of rows.csv", 90, 10, 0.6), 1234, Optional.of(new RunRecord.Score(new HeldOutLoss(3.174, 4000), bleu)),
+                new RunRecord.Data("rows.csv", "a tenth of rows.csv", 90, 10, 0.6, "what is this?"), 1234, Optional.of(new RunRecord.Score(new HeldOutLoss(3.174, 4000), bleu)),
                 Optional.of(new RunRecord.Score(new HeldOutLoss(3.383, 4000), bleu)), new RunRecord.Score(new HeldOutLoss(after, 4000), bleu),
                 new TrainingResult(steps, 12_000, Duration.ofSeconds(30), PLAN, OptionalLong.of(700_000_000)), List.of(new RunRecord.Sample(text, text, Optional.of(text), text)), memory, phases,
                 new RunRecord.Machine("1.0", "cpu AVX2, 2 threads", "25", "Linux"));
@@ -110,14 +110,30 @@ class ReportsTest {
     void reportShowsWhatMatters() {
         String html = ReportFile.html(ordinary("tiny"));
         assertThat(html).contains("Fine-tuning of tiny", "2 January 2026, 03:04 UTC", "3.174", "3.383", "2.900", "4.25", "1.1 GB", "cpu AVX2, 2 threads", "q_proj, v_proj",
-                "cost +0.209 in loss; training changed it by -0.483", "prefers-color-scheme: dark", "<svg", "planned 710 MB, measured 700 MB; one step 430 MB, without gradient checkpointing", "12,000 at 400 per second");
+                "Quantization to 4 bits costs 0.209 in loss.", "It helped: perplexity 29.5 → 18.2, lower is better", "from 29.46, lower is better",
+                "linear layers quantized to NF4", "40 steps", "<svg", "planned 710 MB, measured 700 MB; one step 430 MB, without gradient checkpointing", "12,000 at 400 per second");
+    }
+
+    @Test
+    void oneIsNotPlural() {
+        String html = ReportFile.html(run(List.of(step(1, 1, 3)), 2.9, OptionalDouble.empty(), OptionalLong.empty(), "tiny"));
+        assertThat(html).contains("<dd>1 step</dd>").doesNotContain("1 steps", "1 examples");
+        assertThat(Figures.count(1, "example") + ", " + Figures.count(0, "step") + ", " + Figures.count(1234, "step")).isEqualTo("1 example, 0 steps, 1,234 steps");
+        assertThat(Stream.of(0, 1e-3, 2.5e-4, 1e-4, 2e-5, 1e-12, 1).map(r -> Figures.rate(r.doubleValue()))).containsExactly("0", "0.001", "0.00025", "0.0001", "2e-5", "1e-12", "1");
+    }
+
+    /** What a wide table and a scaled drawing were unreadable for. */
+    @Test
+    void telephonesAndPaperGetLayoutsOfTheirOwn() {
+        assertThat(ReportFile.html(ordinary("tiny"))).contains("@media screen and (max-width: 719px)", "<svg class=\"narrow\"", "<svg class=\"wide\"", "@media print",
+                "@media screen and (prefers-color-scheme: dark)", "<th scope=\"col\">", "<th scope=\"row\">");
     }
 
     @Test
     void weightsThatAreKeptHaveNothingToCompareWith() throws IOException {
         RunRecord.Model model = new RunRecord.Model("tiny", "local path", "m.gguf (GGUF Q4_1, 98 MB)", Quantization.KEEP, 98_140_000, 98_000_000);
         RunRecord kept = run(List.of(step(1, 1, 3)), 2.9, OptionalDouble.of(4.25), OptionalLong.empty(), model, "tiny");
-        assertThat(ReportFile.html(kept)).contains("98 MB mapped, 140 kB in memory, as the file holds them", "Before training").doesNotContain("NF4", "Quantiz", "as loaded");
+        assertThat(ReportFile.html(kept)).contains("as the file holds them: 98 MB mapped, 140 kB in memory", "Before training").doesNotContain("NF4", "Quantiz", "as loaded");
         JsonNode m = new JsonMapper().readTree(MetricsFile.json(kept));
         assertThat(m.at("/settings/quantization").asText()).isEqualTo("keep");
         assertThat(m.at("/model/weight_bytes").asLong()).isEqualTo(98_140_000);
@@ -141,9 +157,11 @@ class ReportsTest {
         Stream<List<StepReport>> runs = Stream.of(List.of(), List.of(step(1, 1, 2)), List.of(step(1, 2, 2), step(2, 2, 2)), List.of(step(1, 1, Double.NaN)),
                 ordinary("x").training().steps(), longRun());
         for (List<StepReport> steps : runs.toList()) {
-            String svg = LossChart.svg(steps);
-            DocumentBuilderFactory.newInstance().newDocumentBuilder().parse(new InputSource(new StringReader(svg)));
-            assertThat(svg).doesNotContain("NaN", "Infinity").hasSizeLessThan(120_000);
+            for (LossChart.Size size : LossChart.Size.values()) {
+                String svg = LossChart.svg(steps, size);
+                DocumentBuilderFactory.newInstance().newDocumentBuilder().parse(new InputSource(new StringReader(svg)));
+                assertThat(svg).doesNotContain("NaN", "Infinity").contains("role=\"img\" aria-label=\"Training loss").hasSizeLessThan(120_000);
+            }
         }
     }
 
