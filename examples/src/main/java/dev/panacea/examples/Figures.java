@@ -71,10 +71,10 @@ final class Figures {
                 : sft.perDeviceTrainBatchSize() + " × " + sft.gradientAccumulationSteps() + " examples";
     }
 
-    /** What quantization did to the loss, as a sentence with no full stop. */
+    /** What quantization did to the loss, as a clause. */
     static String quantizationCost(double change) {
         String size = loss(Math.abs(change));
-        return size.equals("0.000") ? "Quantization to 4 bits costs nothing here: the loss is the same"
-                : change > 0 ? "Quantization to 4 bits costs " + size + " in loss" : "Quantization to 4 bits costs nothing here: the loss is even " + size + " lower";
+        return size.equals("0.000") ? "quantization to 4 bits costs nothing here: the loss is the same"
+                : change > 0 ? "quantization to 4 bits costs " + size + " in loss" : "quantization to 4 bits costs nothing here: the loss is even " + size + " lower";
     }
 }

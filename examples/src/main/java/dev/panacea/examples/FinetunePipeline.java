@@ -54,7 +54,7 @@ final class FinetunePipeline {
                 Optional<Measurement> asLoaded = settings.evalOnStart() && quantization == Quantization.NF4 ? Optional.of(measureAsLoaded(kernels, base, data)) : Optional.empty();
                 try (LlamaModel model = load(kernels, base, quantization); LoraAdapter adapter = LoraAdapter.create(model, settings.lora(), settings.training().seed())) {
                     Optional<Measurement> before = settings.evalOnStart() ? Optional.of(measure(model, base, data, "before")) : Optional.empty();
-                    asLoaded.ifPresent(a -> console.line(Figures.quantizationCost(before.orElseThrow().score().loss().loss() - a.score().loss().loss())));
+                    asLoaded.ifPresent(a -> console.line("So " + Figures.quantizationCost(before.orElseThrow().score().loss().loss() - a.score().loss().loss())));
 
                     TrainingResult training = train(model, adapter, data);
                     save(interruption, base, model, adapter, data);

@@ -94,7 +94,7 @@ final class ReportFile {
     }
 
     private String from(Function<RunRecord.Score, String> text) {
-        return run.before().map(text).orElse("not measured before");
+        return run.before().map(text).orElse("not measured before the training");
     }
 
     private void tile(String name, String value, String note) {
@@ -124,7 +124,8 @@ final class ReportFile {
         html.append("</tbody></table>\n<p class=\"note\">");
         if (requantized && run.before().isPresent() && run.asLoaded().isPresent()) {
             double before = run.before().get().loss().loss();
-            html.append(Figures.quantizationCost(before - run.asLoaded().get().loss().loss())).append(". ");
+            String cost = Figures.quantizationCost(before - run.asLoaded().get().loss().loss());
+            html.append(Character.toUpperCase(cost.charAt(0))).append(cost.substring(1)).append(". ");
         }
         html.append("Loss is the mean negative log-likelihood per token of the answers, in nats; BLEU is sacreBLEU's, of greedy answers of at most ")
                 .append(run.settings().answerTokens()).append(" tokens. Held-out data: ").append(escape(run.data().heldOutSource())).append(", ")

@@ -32,7 +32,7 @@ record Verdict(Kind kind, String sentence) {
             return new Verdict(Kind.WORSE, "It failed: after the training the model's loss is not a number any more. A lower learning rate may help.");
         }
         if (before.isEmpty()) {
-            return new Verdict(Kind.UNKNOWN, "Whether it helped is not known, since nothing was measured before the training. After it: "
+            return new Verdict(Kind.UNKNOWN, "Whether it helped is not known, since the model was measured after the training only: "
                     + String.join("; ", measures(Optional.empty(), after)) + ".");
         }
         double loss = moved(before.get().loss().loss() - after.loss().loss(), LOSS_MOVES);

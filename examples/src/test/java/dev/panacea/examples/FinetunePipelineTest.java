@@ -69,7 +69,7 @@ class FinetunePipelineTest {
         Run run = train(output, "--epochs", "4");
         assertThat(run.err()).isEmpty();
         assertThat(run.exitCode()).isZero();
-        assertThat(run.out()).contains("Before training", "So quantization to 4 bits costs", "step 20/20", "read back: the same logits", "weights as loaded", "in NF4, before",
+        assertThat(run.out()).contains("It helped: perplexity ", ", lower is better; BLEU ", "Before training", "So quantization to 4 bits costs", "step 20/20", "read back: the same logits", "weights as loaded", "in NF4, before",
                 output.resolve("report.html").toString(), "--chat");
         assertThat(files(output)).containsExactly("adapter", "metrics.json", "report.html");
         assertThat(files(output.resolve("adapter"))).containsExactly("README.md", "adapter_config.json", "adapter_model.safetensors");
@@ -131,7 +131,7 @@ class FinetunePipelineTest {
         assertThat(run.err()).isEmpty();
         assertThat(run.exitCode()).isZero();
         assertThat(run.out().split("Held-out loss")).as("once, after").hasSize(2);
-        assertThat(run.out()).contains("After training").doesNotContain("Before", "before", "as loaded");
+        assertThat(run.out()).contains("After training", "Whether it helped is not known", "1 step of 4 examples").doesNotContain("1 steps", "Before", "before", "as loaded");
         JsonNode metrics = new JsonMapper().readTree(output.resolve("metrics.json").toFile());
         assertThat(metrics.at("/settings/eval_on_start").asBoolean(true)).isFalse();
         assertThat(metrics.at("/evaluation/before").isNull()).isTrue();

@@ -51,7 +51,7 @@ class VerdictTest {
     void withNothingMeasuredBeforeNothingIsClaimed() {
         Verdict v = Verdict.of(Optional.empty(), Optional.empty(), score(17.93, 7.82));
         assertThat(v.kind()).isEqualTo(Verdict.Kind.UNKNOWN);
-        assertThat(v.sentence()).isEqualTo("Whether it helped is not known, since nothing was measured before the training. After it: perplexity 17.9, lower is better; BLEU 7.82, higher is better.");
+        assertThat(v.sentence()).isEqualTo("Whether it helped is not known, since the model was measured after the training only: perplexity 17.9, lower is better; BLEU 7.82, higher is better.");
     }
 
     @Test
@@ -72,8 +72,8 @@ class VerdictTest {
         assertThat(Verdict.of(Optional.of(loaded), Optional.of(score(60, 1)), score(50, 3)).sentence())
                 .startsWith("It helped, but by less than quantization had cost (perplexity 40.0 as loaded): perplexity 60.0 → 50.0");
         assertThat(Verdict.of(Optional.of(loaded), Optional.of(score(60, 1)), score(30, 3)).sentence()).startsWith("It helped: perplexity 60.0 → 30.0");
-        assertThat(Figures.quantizationCost(0.2371)).isEqualTo("Quantization to 4 bits costs 0.237 in loss");
-        assertThat(Figures.quantizationCost(-0.076)).isEqualTo("Quantization to 4 bits costs nothing here: the loss is even 0.076 lower");
-        assertThat(Figures.quantizationCost(-0.0001)).isEqualTo("Quantization to 4 bits costs nothing here: the loss is the same");
+        assertThat(Figures.quantizationCost(0.2371)).isEqualTo("quantization to 4 bits costs 0.237 in loss");
+        assertThat(Figures.quantizationCost(-0.076)).isEqualTo("quantization to 4 bits costs nothing here: the loss is even 0.076 lower");
+        assertThat(Figures.quantizationCost(-0.0001)).isEqualTo("quantization to 4 bits costs nothing here: the loss is the same");
     }
 }
