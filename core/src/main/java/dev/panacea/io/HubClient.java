@@ -35,8 +35,10 @@ final class HubClient implements AutoCloseable {
     private final Consumer<String> messages;
     private final ModelLocator.Progress progress;
     private final HubRequests requests;
+    private final Duration pause;
 
-    HubClient(Map<String, String> environment, HubCache cache, Consumer<String> messages, ModelLocator.Progress progress) {
+    HubClient(Map<String, String> environment, HubCache cache, Consumer<String> messages, ModelLocator.Progress progress, Duration pause) {
+        this.pause = pause;
         this.cache = cache;
         this.messages = messages;
         this.progress = progress;
@@ -94,6 +96,7 @@ final class HubClient implements AutoCloseable {
         HttpResponse<InputStream> response = requests.get(requests.at("/api/models/" + model + "/revision/main"), OptionalLong.empty(), LISTING_LIMIT);
         try (InputStream body = response.body(); StallGuard guard = new StallGuard(body, LISTING_LIMIT)) {
             requireFound(response.statusCode(), "model", model);
+            requests.requirePlain(response, "the listing of " + model);
             return JsonFiles.parse(new String(body.readNBytes(LONGEST_LISTING), StandardCharsets.UTF_8), "The listing of " + model + " on " + endpoint());
         } catch (IOException e) {
             throw requests.unreachable(e);
@@ -127,7 +130,7 @@ final class HubClient implements AutoCloseable {
         if (!Files.exists(blob)) {
             // The tag of a large file is the SHA-256 of its content.
             String sha256 = SHA256.matcher(tag).matches() ? tag : "";
-            new ResumableDownload(requests, place, blob, file, headers.size(), sha256, messages, progress).run(status -> requireFound(status, "file " + file + " of model", model));
+            new ResumableDownload(requests, place, blob, file, headers.size(), sha256, messages, progress, pause).run(status -> requireFound(status, "file " + file + " of model", model));
         }
         cache.link(model, commit, file, blob);
     }

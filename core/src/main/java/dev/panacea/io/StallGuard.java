@@ -4,7 +4,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.time.Duration;
 
-/** Closes a stream that gives nothing for a while, so that reading from it fails instead of waiting for ever. */
+/** Closes a stream that gives next to nothing for a while, so that reading from it fails instead of waiting for ever. */
 final class StallGuard implements AutoCloseable {
     private final Thread watcher;
     private volatile long last = System.nanoTime();
@@ -23,7 +23,7 @@ final class StallGuard implements AutoCloseable {
         });
     }
 
-    /** To be called when something came. */
+    /** To be called when something came that is worth going on for. */
     void alive() {
         last = System.nanoTime();
     }

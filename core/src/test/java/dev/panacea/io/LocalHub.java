@@ -29,6 +29,9 @@ final class LocalHub implements AutoCloseable {
     volatile boolean ignoresRange;
     volatile boolean refusesFiles;
     volatile String announcedSha256 = "";
+    /** Answers in place of the store, and of the hub where it names a path of it. */
+    volatile HttpHandler instead;
+    volatile String insteadAt = "";
     private final HttpServer hub;
     private final HttpServer store;
 
@@ -57,6 +60,10 @@ final class LocalHub implements AutoCloseable {
     private void answer(HttpExchange exchange) throws IOException {
         String path = exchange.getRequestURI().getPath();
         hubRequests.add(describe(exchange));
+        if (instead != null && !insteadAt.isEmpty() && path.endsWith(insteadAt)) {
+            instead.handle(exchange);
+            return;
+        }
         if (path.equals("/api/models/" + model + "/revision/main")) {
             String siblings = String.join(", ", files.keySet().stream().map(f -> "{\"rfilename\": \"" + f + "\"}").toList());
             send(exchange, listingStatus, ("{\"sha\": \"" + COMMIT + "\", \"siblings\": [" + siblings + "]}").getBytes());
@@ -80,6 +87,10 @@ final class LocalHub implements AutoCloseable {
 
     private void answerFromStore(HttpExchange exchange) throws IOException {
         storeRequests.add(describe(exchange));
+        if (instead != null && insteadAt.isEmpty()) {
+            instead.handle(exchange);
+            return;
+        }
         byte[] content = files.get(exchange.getRequestURI().getPath().substring(1));
         String range = exchange.getRequestHeaders().getFirst("Range");
         int from = range == null || ignoresRange ? 0 : Integer.parseInt(range.replaceAll("bytes=([0-9]+)-", "$1"));
