@@ -1,6 +1,7 @@
 package dev.panacea.examples;
 
 import dev.panacea.io.ByteCount;
+import dev.panacea.data.DatasetReader;
 import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.Quantization;
@@ -9,12 +10,15 @@ import dev.panacea.optim.OptimizerType;
 import dev.panacea.train.GradientCheckpointing;
 import dev.panacea.train.SftConfig;
 import java.io.File;
+import java.nio.charset.Charset;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.Callable;
@@ -97,11 +101,22 @@ public final class FinetuneCommand implements Callable<Integer> {
 
     private static final class DataOptions {
         @Option(names = "--data", paramLabel = "FILE",
-                description = "JSON Lines, JSON or CSV with messages, prompt + completion, Context + Response, Patient + Doctor, or text (default: the bundled dialogues).")
+                description = "JSON Lines, JSON or CSV of messages, question + answer, prompt + completion, text and others; how it is written is found out and said (default: the "
+                        + "bundled dialogues).")
         private String data;
 
         @Option(names = "--eval-data", paramLabel = "FILE", description = "Data to measure with (default: a tenth of --data, chosen by --seed and not trained on).")
         private String evalData;
+
+        @Option(names = "--columns", paramLabel = "LIST", description = "Which columns to take for what, as in question=Frage,answer=Antwort or prompt=A,completion=B; "
+                + "by number where a CSV file has no header (default: by their names).")
+        private String columns;
+
+        @Option(names = "--encoding", paramLabel = "NAME", description = "Encoding of the data, such as UTF-8 or windows-1252 (default: found out).")
+        private String encoding;
+
+        @Option(names = "--separator", paramLabel = "CHARACTER", description = "What separates the values of CSV; tab for a tab (default: found out).")
+        private String separator;
 
         @Option(names = "--max-seq-length", paramLabel = "TOKENS", defaultValue = "512", description = "Longer examples are cut (default: ${DEFAULT-VALUE}).")
         private String maxSeqLength;
@@ -249,7 +264,7 @@ public final class FinetuneCommand implements Callable<Integer> {
                 .build();
         LoraConfig lora = new LoraConfig(whole("--rank", adapter.rank, 1, 1 << 16), real("--alpha", adapter.alpha, 1e-6, 1e6), targetModules(), false);
         int answerTokens = whole("--answer-tokens", results.answerTokens, 1, 1 << 16);
-        return new FinetuneSettings(device(), modelName(), file("--data", data.data), file("--eval-data", data.evalData), output(), lora, quantization(), sft, evalOnStart(),
+        return new FinetuneSettings(device(), modelName(), file("--data", data.data), file("--eval-data", data.evalData), reading(), output(), lora, quantization(), sft, evalOnStart(),
                 whole("--answers", results.answers, 0, 100_000), answerTokens);
     }
 
@@ -348,6 +363,57 @@ public final class FinetuneCommand implements Callable<Integer> {
             throw wrong("--output", "\"\"", "the name of a folder is needed");
         }
         return new OutputFolder(path("--output", results.output));
+    }
+
+    /** How the user says that the data is written. */
+    private DatasetReader.Options reading() {
+        DatasetReader.Options reading = DatasetReader.Options.DETECT;
+        if (data.encoding != null) {
+            needsData("--encoding");
+            try {
+                reading = reading.withEncoding(Charset.forName(data.encoding.strip()));
+            } catch (IllegalArgumentException e) {
+                throw wrong("--encoding", data.encoding, "the name of an encoding is needed, such as UTF-8, windows-1252 or Shift_JIS");
+            }
+        }
+        if (data.separator != null) {
+            needsData("--separator");
+            String separator = data.separator.equalsIgnoreCase("tab") || data.separator.equals("\\t") ? "\t" : data.separator;
+            if (separator.length() != 1 || "\"\r\n".contains(separator)) {
+                throw wrong("--separator", data.separator, "a single character is needed, or tab");
+            }
+            reading = reading.withSeparator(separator.charAt(0));
+        }
+        if (data.columns != null) {
+            needsData("--columns");
+            try {
+                reading = reading.withColumns(columns());
+            } catch (IllegalArgumentException e) {
+                throw wrong("--columns", data.columns, e.getMessage());
+            }
+        }
+        return reading;
+    }
+
+    private Map<String, String> columns() {
+        Map<String, String> columns = new LinkedHashMap<>();
+        for (String pair : data.columns.split(",", -1)) {
+            int equals = pair.indexOf('=');
+            if (equals < 1 || pair.substring(equals + 1).isBlank()) {
+                throw new IllegalArgumentException("\"" + pair + "\" is not of the form MEANING=NAME, as in question=Frage,answer=Antwort");
+            }
+            String meaning = pair.substring(0, equals).strip().toLowerCase(Locale.ROOT);
+            if (columns.put(meaning, pair.substring(equals + 1).strip()) != null) {
+                throw new IllegalArgumentException(meaning + " is given twice");
+            }
+        }
+        return columns;
+    }
+
+    private void needsData(String option) {
+        if (data.data == null && data.evalData == null) {
+            throw new ParameterException(spec.commandLine(), option + " has no effect without --data; leave it out");
+        }
     }
 
     private Optional<Path> file(String option, String value) {

@@ -103,7 +103,7 @@ final class FinetunePipeline {
 
     private RunData readData(BaseModel base) {
         console.heading("Data");
-        RunData data = clock.time("read_data", () -> RunData.load(settings, base));
+        RunData data = clock.time("read_data", () -> RunData.load(settings, base, console));
         console.line("To train on: " + data.source());
         console.line("  " + data.report());
         console.line("Held out:    " + data.heldOutSource());

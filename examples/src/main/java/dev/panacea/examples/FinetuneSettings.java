@@ -1,5 +1,6 @@
 package dev.panacea.examples;
 
+import dev.panacea.data.DatasetReader;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraConfig;
 import dev.panacea.train.SftConfig;
@@ -13,6 +14,7 @@ import java.util.Optional;
  * @param model a path or a name on the hub; empty for the default model
  * @param data empty for the bundled dialogues
  * @param evalData empty to hold a tenth of {@code data} out
+ * @param reading how to read both, where that is not to be found out
  * @param quantization empty for what suits the model's file
  * @param evalOnStart whether to measure before the training too
  * @param answers held-out questions that the model answers for BLEU; 0 for none
@@ -23,6 +25,7 @@ record FinetuneSettings(
         Optional<String> model,
         Optional<Path> data,
         Optional<Path> evalData,
+        DatasetReader.Options reading,
         OutputFolder output,
         LoraConfig lora,
         Optional<Quantization> quantization,

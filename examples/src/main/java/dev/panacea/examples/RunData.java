@@ -2,11 +2,13 @@ package dev.panacea.examples;
 
 import dev.panacea.data.DatasetReader;
 import dev.panacea.data.EncodingReport;
+import dev.panacea.data.Example;
 import dev.panacea.data.ExampleEncoder;
 import dev.panacea.data.MaskAudit;
 import dev.panacea.data.Row;
 import dev.panacea.data.Splits;
 import dev.panacea.data.TokenizedExample;
+import dev.panacea.data.UnseenKeys;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.text.BpeTokenizer;
 import dev.panacea.text.ChatEncoder;
@@ -16,6 +18,8 @@ import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
+import java.util.stream.Collectors;
 
 /**
  * The data of a run, ready for the model.
@@ -34,14 +38,14 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
     static final int SAMPLES = 2;
 
     /** Reads, splits and encodes; a fault in the data is told before anything else is done. */
-    static RunData load(FinetuneSettings settings, BaseModel base) {
-        List<Row> rows = settings.data().map(DatasetReader::read).orElseGet(RunData::bundled);
+    static RunData load(FinetuneSettings settings, BaseModel base, Console console) {
+        List<Row> rows = settings.data().map(file -> DataFile.read(file, settings.reading(), console)).orElseGet(RunData::bundled);
         String source = settings.data().map(Path::toString).orElse("the bundled doctor-patient dialogues");
         List<Row> training = rows;
         List<Row> heldOut;
         String heldOutSource;
         if (settings.evalData().isPresent()) {
-            heldOut = DatasetReader.read(settings.evalData().get());
+            heldOut = DataFile.read(settings.evalData().get(), settings.reading(), console);
             heldOutSource = settings.evalData().get().toString();
         } else {
             Splits<Row> split = Splits.heldOut(rows, HELD_OUT, settings.training().seed());
@@ -55,11 +59,23 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
         ExampleEncoder encoder = new ExampleEncoder(base.tokenizer(), ChatTemplate.Options.NONE, settings.training().maxSeqLength());
         ExampleEncoder.Encoded train = encoder.encode(training);
         ExampleEncoder.Encoded eval = encoder.encode(heldOut);
+        sayWhatIsUnseen(rows, base.tokenizer(), console);
         int most = settings.answers() == 0 ? 0 : Math.max(settings.answers(), SAMPLES);
         int longest = base.config().maxPositionEmbeddings() - settings.answerTokens();
         int[] stopTokens = Question.chat(training, base.tokenizer()).map(ChatEncoder::stopTokens).orElseGet(base.tokenizer()::endTokens);
         return new RunData(source, heldOutSource, train.examples(), train.report(), eval.examples(), eval.report(), Question.of(heldOut, base.tokenizer(), most, longest), stopTokens,
                 Question.toAsk(heldOut));
+    }
+
+    private static void sayWhatIsUnseen(List<Row> rows, BpeTokenizer tokenizer, Console console) {
+        if (rows.stream().anyMatch(row -> row.example() instanceof Example.Conversation)) {
+            Map<String, Integer> unseen = UnseenKeys.of(rows, ChatTemplate.of(tokenizer));
+            if (!unseen.isEmpty()) {
+                console.line("Note: the model's chat template does not use " + unseen.entrySet().stream().limit(10)
+                        .map(e -> "'" + e.getKey() + "' (in " + Figures.format("%,d", e.getValue()) + (e.getValue() == 1 ? " row)" : " rows)")).collect(Collectors.joining(", "))
+                        + ": the model sees nothing of it");
+            }
+        }
     }
 
     /** What is trained of an example, for a person to see. */

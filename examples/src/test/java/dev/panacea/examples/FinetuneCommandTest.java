@@ -73,6 +73,17 @@ class FinetuneCommandTest {
     }
 
     @Test
+    void refusesWaysOfReadingThatAreNone() throws IOException {
+        String data = Files.writeString(folder.resolve("d.csv"), "A;B\nq;a\n").toString();
+        assertThat(Run.of("--data", data, "--encoding", "utf-99").err()).startsWith("Error: --encoding utf-99: the name of an encoding").hasLineCount(1);
+        assertThat(Run.of("--data", data, "--separator", ";;").err()).startsWith("Error: --separator ;;: a single character").hasLineCount(1);
+        assertThat(Run.of("--data", data, "--columns", "A").err()).startsWith("Error: --columns A: \"A\" is not of the form").hasLineCount(1);
+        assertThat(Run.of("--data", data, "--columns", "colour=A").err()).startsWith("Error: --columns colour=A: ").contains("question").hasLineCount(1);
+        assertThat(Run.of("--data", data, "--columns", "question=A,answer=A").exitCode()).isEqualTo(2);
+        assertThat(Run.of("--columns", "question=A,answer=B").err()).contains("--columns has no effect without --data");
+    }
+
+    @Test
     void refusesFoldersAsData() {
         Run run = Run.of("--data", folder.toString());
         assertThat(run.exitCode()).isEqualTo(2);
