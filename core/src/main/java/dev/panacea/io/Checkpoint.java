@@ -17,6 +17,16 @@ public interface Checkpoint extends AutoCloseable {
     /** What and where, for a person: {@code "SmolLM2-135M-Instruct.Q4_1.gguf (GGUF Q4_1, 98 MB)"}. */
     String description();
 
+    /** Whether bitsandbytes has quantized it: the matrices that are not in 4 bits were left out on purpose. */
+    default boolean quantizedByBitsandbytes() {
+        return false;
+    }
+
+    /** The name of the .gguf file that it is, if it is one. */
+    default Optional<String> ggufFile() {
+        return Optional.empty();
+    }
+
     /** Names of all tensors. */
     Set<String> names();
 

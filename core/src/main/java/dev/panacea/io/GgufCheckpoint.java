@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalDouble;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
@@ -31,6 +32,14 @@ public final class GgufCheckpoint implements Checkpoint {
             "attn_norm", "input_layernorm", "ffn_norm", "post_attention_layernorm");
     private static final Map<String, String> OUTSIDE = Map.of(
             "token_embd.weight", LlamaTensors.EMBEDDING, "output_norm.weight", "model.norm.weight", "output.weight", LlamaTensors.HEAD);
+
+    private static final String KEYS = "llama.";
+    private static final Set<String> READ = Set.of("block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size", "expert_count", "attention.head_count",
+            "attention.head_count_kv", "attention.key_length", "attention.value_length", "attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base",
+            "rope.scaling.type", "rope.scaling.factor", "rope.scale_linear");
+    /** What llama.cpp does not look at in a Llama, or only together with something that is refused. */
+    private static final Set<String> WITHOUT_EFFECT = Set.of("tensor_data_layout", "expert_used_count", "attention.layer_norm_epsilon", "rope.scaling.finetuned",
+            "rope.scaling.original_context_length", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow");
 
     private final GgufFile file;
     private final LlamaConfig config;
@@ -80,6 +89,11 @@ public final class GgufCheckpoint implements Checkpoint {
         tensors.values().forEach(t -> elements.merge(t.type().name(), t.elements(), Long::sum));
         String type = Collections.max(elements.entrySet(), Map.Entry.comparingByValue()).getKey();
         return String.format(Locale.ROOT, "%s (GGUF %s, %s)", file.path().getFileName(), type, ByteCount.text(file.size()));
+    }
+
+    @Override
+    public Optional<String> ggufFile() {
+        return Optional.of(file.path().getFileName().toString());
     }
 
     @Override
@@ -164,6 +178,10 @@ public final class GgufCheckpoint implements Checkpoint {
 
     private LlamaConfig readConfig() {
         GgufMetadata m = file.metadata();
+        long parts = m.integer("split.count").orElse(0);
+        if (parts > 1) {
+            throw fault("it is one of the " + parts + " parts of a split file (split.count); join them with llama.cpp's llama-gguf-split and its merge option");
+        }
         String architecture = m.string("general.architecture").orElseThrow(() -> fault("general.architecture is missing"));
         if (!architecture.equals("llama")) {
             throw fault("general.architecture is " + architecture + "; only llama is supported. Choose a model of the Llama family");
@@ -175,20 +193,50 @@ public final class GgufCheckpoint implements Checkpoint {
             throw fault("it is a mixture of experts (llama.expert_count " + m.integer("llama.expert_count").getAsLong() + "), which is not supported");
         }
         if (!tensors.containsKey(LlamaTensors.EMBEDDING)) {
-            throw fault("the tensor token_embd.weight is missing; it may be one part of a split file, which has to be joined with llama-gguf-split --merge");
+            throw fault("the tensor token_embd.weight is missing; download the file again, and if it is one part of a split file, join the parts with llama.cpp's llama-gguf-split");
         }
         int hidden = required("llama.embedding_length");
+        int inner = required("llama.feed_forward_length");
+        int layers = required("llama.block_count");
         int heads = required("llama.attention.head_count");
+        int keyHeads = optional("llama.attention.head_count_kv", heads);
+        int context = required("llama.context_length");
         int vocabulary = vocabulary(m);
         int headDim = headDim(m, hidden, heads);
         double epsilon = m.number("llama.attention.layer_norm_rms_epsilon").orElseThrow(() -> fault("llama.attention.layer_norm_rms_epsilon is missing"));
+        RopeConfig rope = rope(m, headDim);
+        requireNothingElse(m, headDim, context);
         try {
-            return new LlamaConfig(vocabulary, hidden, required("llama.feed_forward_length"), required("llama.block_count"), heads,
-                    optional("llama.attention.head_count_kv", heads), headDim, required("llama.context_length"), (float) epsilon,
-                    !tensors.containsKey(LlamaTensors.HEAD), rope(m, headDim));
+            return new LlamaConfig(vocabulary, hidden, inner, layers, heads, keyHeads, headDim, context, (float) epsilon, !tensors.containsKey(LlamaTensors.HEAD), rope);
         } catch (PanaceaException e) {
             throw new PanaceaException(file.path() + ": " + e.getMessage(), e);
         }
+    }
+
+    /** A key of the model that is not read may change the arithmetic, unless it says that nothing is to be done. */
+    private void requireNothingElse(GgufMetadata m, int headDim, int context) {
+        for (String key : m.keys()) {
+            String name = key.startsWith(KEYS) ? key.substring(KEYS.length()) : "";
+            if (name.isEmpty() || READ.contains(name) || WITHOUT_EFFECT.contains(name)) {
+                continue;
+            }
+            OptionalDouble value = m.scalar(key);
+            if (value.isEmpty() || !doesNothing(name, value.getAsDouble(), headDim, context)) {
+                throw fault(key + (value.isPresent() ? " is " + GgufMetadata.plain(value.getAsDouble()) : " is set") + ", which would change the arithmetic and is not supported."
+                        + " Choose a plain Llama model");
+            }
+        }
+    }
+
+    private static boolean doesNothing(String name, double value, int headDim, int context) {
+        return switch (name) {
+            case "attention.causal", "rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor" -> value == 1;
+            case "logit_scale", "embedding_scale", "residual_scale" -> value == 0 || value == 1;
+            case "attention.scale" -> value == 0 || Math.abs(value * Math.sqrt(headDim) - 1) < 1e-6;
+            case "attention.sliding_window" -> value == 0 || value >= context;
+            case "rope.scaling.yarn_ext_factor" -> value <= 0;
+            default -> value == 0;
+        };
     }
 
     private int vocabulary(GgufMetadata m) {
@@ -215,16 +263,21 @@ public final class GgufCheckpoint implements Checkpoint {
     }
 
     private RopeConfig rope(GgufMetadata m, int headDim) {
-        String scaling = m.string("llama.rope.scaling.type").orElse("none");
-        double linear = m.number("llama.rope.scale_linear").orElse(1);
-        if (!scaling.equals("none") || linear != 1) {
-            throw fault("it stretches rotary positions by the method " + (linear != 1 ? "linear" : scaling) + ", which is not supported; Llama 3's own is");
+        // As in llama.cpp, the type is linear where only the factor is given, and the older key counts where the newer one is missing.
+        String type = m.string("llama.rope.scaling.type").orElse("linear");
+        if (!type.equals("none") && !type.equals("linear")) {
+            throw fault("llama.rope.scaling.type is " + type + ", which is not supported; linear, and Llama 3's own scaling are");
+        }
+        String key = m.keys().contains("llama.rope.scaling.factor") ? "llama.rope.scaling.factor" : "llama.rope.scale_linear";
+        double factor = type.equals("none") ? 1 : m.number(key).orElse(1);
+        if (factor != 0 && !(factor >= 1e-3 && factor <= 1e6)) {
+            throw fault(key + " is " + factor + ", which is impossible");
         }
         double theta = m.number("llama.rope.freq_base").orElse(10000);
         if (!(theta > 1 && theta < 1e15)) {
             throw fault("llama.rope.freq_base is " + theta);
         }
-        return new RopeConfig(theta, Optional.empty(), divisors(headDim));
+        return new RopeConfig(theta, factor == 0 ? 1 : factor, Optional.empty(), divisors(headDim));
     }
 
     private List<Float> divisors(int headDim) {

@@ -92,6 +92,21 @@ public final class GgufMetadata {
         return OptionalDouble.of(floatAt(v, 0));
     }
 
+    /** A single number of any type, or a truth value as 1 or 0; empty for texts and arrays, and if there is no such key. */
+    OptionalDouble scalar(String key) {
+        Value v = values.get(key);
+        if (v == null || v.array() || v.type() == ValueType.STRING) {
+            return OptionalDouble.empty();
+        }
+        return OptionalDouble.of(v.type() == ValueType.BOOL ? v.data().get(MappedFile.U8, 0) == 0 ? 0 : 1
+                : v.type().isInteger() ? integerAt(key, v, 0) : floatAt(v, 0));
+    }
+
+    /** A number for people: whole ones without a fraction, and no digits that single precision does not have. */
+    static String plain(double value) {
+        return value == (long) value ? Long.toString((long) value) : value == (float) value ? Float.toString((float) value) : Double.toString(value);
+    }
+
     /** Elements of an array, 1 for a single value, 0 if there is no such key. */
     public long length(String key) {
         return values.containsKey(key) ? values.get(key).count() : 0;
@@ -189,6 +204,6 @@ public final class GgufMetadata {
     }
 
     private PanaceaException wrongType(String key, Value v, String wanted) {
-        return new PanaceaException(path + ": " + key + " is " + (v.array() ? "an array of " : "a single ") + v.type() + "; " + wanted + " is expected");
+        return new PanaceaException(path + ": " + key + " is " + (v.array() ? "an array of " : "a single ") + v.type() + "; " + wanted + " is expected. Convert the model again with a current llama.cpp");
     }
 }

@@ -6,10 +6,20 @@ import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaConfig;
 import dev.panacea.llama.RopeConfig;
 import java.nio.file.Path;
-import java.util.Optional;
+import java.util.List;
+import java.util.Map;
 
 /** Hugging Face's config.json of a Llama model. What would change the arithmetic in a way that is not supported is refused by name. */
 final class LlamaConfigJson {
+    private static final List<String> WITH_BIAS = List.of("attention_bias", "mlp_bias", "use_bias", "qkv_bias");
+    private static final List<String> FLAGS = List.of("use_qk_norm", "qk_norm", "rope_interleaved", "use_parallel_residual", "alibi");
+    /** By which value they do nothing. */
+    private static final Map<String, Double> NEUTRAL = Map.ofEntries(Map.entry("attention_dropout", 0.0), Map.entry("hidden_dropout", 0.0), Map.entry("resid_pdrop", 0.0),
+            Map.entry("embd_pdrop", 0.0), Map.entry("embedding_multiplier", 1.0), Map.entry("residual_multiplier", 1.0), Map.entry("logits_scaling", 1.0),
+            Map.entry("logit_scale", 1.0), Map.entry("scale_emb", 1.0), Map.entry("final_logit_softcapping", 0.0), Map.entry("attn_logit_softcapping", 0.0),
+            Map.entry("clip_qkv", 0.0), Map.entry("num_local_experts", 0.0), Map.entry("num_experts", 0.0), Map.entry("n_routed_experts", 0.0),
+            Map.entry("attention_chunk_size", 0.0));
+
     private final Path file;
     private final ObjectNode json;
 
@@ -27,14 +37,12 @@ final class LlamaConfigJson {
     }
 
     private LlamaConfig config() {
-        JsonNode architectures = json.path("architectures");
-        if (!architectures.isArray() || architectures.size() != 1 || !architectures.get(0).asText().equals("LlamaForCausalLM")) {
-            throw fault("architectures is " + architectures + "; only [\"LlamaForCausalLM\"] is supported. Choose a model of the Llama family");
+        requireLlama();
+        if (present(json, "hidden_act") && !List.of("silu", "swish").contains(json.path("hidden_act").asText())) {
+            throw fault("hidden_act is " + json.path("hidden_act") + "; only \"silu\" is supported");
         }
-        refuseUnless("model_type", "llama");
-        refuseUnless("hidden_act", "silu");
-        for (String flag : new String[] {"attention_bias", "mlp_bias"}) {
-            if (json.path(flag).asBoolean(false)) {
+        for (String flag : WITH_BIAS) {
+            if (flag(flag)) {
                 throw fault(flag + " is true; linear layers with a bias are not supported");
             }
         }
@@ -44,51 +52,70 @@ final class LlamaConfigJson {
         if (!present(json, "head_dim") && heads > 0 && hidden % heads != 0) {
             throw fault("hidden_size " + hidden + " is not a multiple of num_attention_heads " + heads);
         }
+        int vocabulary = integer(json, "vocab_size");
+        int inner = integer(json, "intermediate_size");
+        int layers = integer(json, "num_hidden_layers");
+        int keyHeads = integer(json, "num_key_value_heads", heads);
+        int longest = integer(json, "max_position_embeddings", 2048);
+        float epsilon = (float) number(json, "rms_norm_eps", 1e-6);
+        boolean tied = flag("tie_word_embeddings");
+        RopeConfig rope = RopeConfigJson.read(file, json);
+        requireNothingElse(headDim, longest);
         try {
-            return new LlamaConfig(integer(json, "vocab_size"), hidden, integer(json, "intermediate_size"), integer(json, "num_hidden_layers"), heads,
-                    integer(json, "num_key_value_heads", heads), headDim, integer(json, "max_position_embeddings", 2048),
-                    (float) number(json, "rms_norm_eps", 1e-6), json.path("tie_word_embeddings").asBoolean(false), rope());
+            return new LlamaConfig(vocabulary, hidden, inner, layers, heads, keyHeads, headDim, longest, epsilon, tied, rope);
         } catch (PanaceaException e) {
-            throw e.getMessage().startsWith(file.toString()) ? e : new PanaceaException(file + ": " + e.getMessage(), e);
+            throw new PanaceaException(file + ": " + e.getMessage(), e);
         }
     }
 
-    /** Newer files have all of it in {@code rope_parameters}, older ones {@code rope_theta} and {@code rope_scaling}. */
-    private RopeConfig rope() {
-        String name = present(json, "rope_parameters") ? "rope_parameters" : "rope_scaling";
-        JsonNode rope = json.path(name);
-        if (present(json, name) && !rope.isObject()) {
-            throw fault(name + " is " + rope + "; an object is expected");
+    /** transformers goes by model_type; architectures may be missing, or name the model without its head. */
+    private void requireLlama() {
+        JsonNode architectures = json.path("architectures");
+        boolean named = present(json, "architectures") && !architectures.isEmpty();
+        if (named && !(architectures.isArray() && architectures.size() == 1 && List.of("LlamaForCausalLM", "LlamaModel").contains(architectures.get(0).asText()))) {
+            throw fault("architectures is " + architectures + "; only [\"LlamaForCausalLM\"] is supported. Choose a model of the Llama family");
         }
-        double theta = number(present(rope, "rope_theta") ? rope : json, "rope_theta", 10000);
-        if (!(theta > 1 && theta < 1e15)) {
-            throw fault("rope_theta is " + theta);
+        if (!named && !present(json, "model_type")) {
+            throw fault("model_type is missing, and architectures, too; in the config.json of a Llama model, model_type is \"llama\"");
         }
-        if (number(rope, "partial_rotary_factor", 1) != 1 || number(json, "partial_rotary_factor", 1) != 1) {
-            throw fault("partial_rotary_factor is not 1, which is not supported");
+        if (present(json, "model_type") && !json.path("model_type").asText().equals("llama")) {
+            throw fault("model_type is " + json.path("model_type") + "; only \"llama\" is supported. Choose a model of the Llama family");
         }
-        String type = rope.path("rope_type").asText(rope.path("type").asText("default"));
-        return switch (type) {
-            case "default" -> new RopeConfig(theta, Optional.empty());
-            case "llama3" -> new RopeConfig(theta, Optional.of(llama3(rope, name)));
-            default -> throw fault(name + " is of rope_type " + type + "; supported are default and llama3");
-        };
     }
 
-    private RopeConfig.Llama3Scaling llama3(JsonNode rope, String name) {
-        for (String key : new String[] {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}) {
-            if (!present(rope, key)) {
-                throw fault(name + " of rope_type llama3 lacks " + key);
+    /**
+     * Keys with which relatives of Llama multiply, cap, drop or cut. transformers' Llama does not look at most of them, so that a file which has one
+     * is of a model that would be computed wrongly.
+     */
+    private void requireNothingElse(int headDim, int longest) {
+        NEUTRAL.forEach((key, neutral) -> requireNumber(key, neutral, neutral));
+        requireNumber("attention_multiplier", 0, 1 / Math.sqrt(headDim));
+        requireNumber("query_pre_attn_scalar", headDim, headDim);
+        for (String key : FLAGS) {
+            if (flag(key)) {
+                throw unsupported(key);
             }
         }
-        double factor = number(rope, "factor", 0);
-        double low = number(rope, "low_freq_factor", 0);
-        double high = number(rope, "high_freq_factor", 0);
-        int original = integer(rope, "original_max_position_embeddings");
-        if (!(factor >= 1 && factor < 1e6 && low > 0 && high > low && high < 1e6 && original > 0)) {
-            throw fault(name + " is impossible: " + rope);
+        boolean window = number(json, "sliding_window", longest) < longest && !(present(json, "use_sliding_window") && !flag("use_sliding_window"));
+        if (window || flag("use_sliding_window") && !present(json, "sliding_window")) {
+            throw unsupported("sliding_window");
         }
-        return new RopeConfig.Llama3Scaling(factor, low, high, original);
+        for (JsonNode type : json.path("layer_types")) {
+            if (!type.asText().equals("full_attention")) {
+                throw fault("layer_types has " + type + "; only \"full_attention\" is supported");
+            }
+        }
+    }
+
+    private void requireNumber(String key, double neutral, double other) {
+        double value = number(json, key, neutral);
+        if (Math.abs(value - neutral) > 1e-6 && Math.abs(value - other) > 1e-6) {
+            throw unsupported(key);
+        }
+    }
+
+    private PanaceaException unsupported(String key) {
+        return fault(key + " is " + json.path(key) + ", which would change the arithmetic and is not supported. Choose a plain Llama model");
     }
 
     private boolean loadIn4Bit() {
@@ -104,10 +131,12 @@ final class LlamaConfigJson {
         return true;
     }
 
-    private void refuseUnless(String key, String supported) {
-        if (present(json, key) && !json.path(key).asText().equals(supported)) {
-            throw fault(key + " is " + json.path(key) + "; only \"" + supported + "\" is supported");
+    private boolean flag(String key) {
+        JsonNode value = json.path(key);
+        if (present(json, key) && !value.isBoolean()) {
+            throw fault(key + " is " + value + "; true or false is expected");
         }
+        return value.booleanValue();
     }
 
     private int integer(JsonNode object, String key) {

@@ -9,6 +9,7 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.regex.Matcher;
@@ -20,12 +21,15 @@ import java.util.stream.Stream;
  * not know or misses; here they are errors, since what is left out is silently not applied.
  *
  * @param modules by module path, such as {@code model.layers.0.self_attn.q_proj}
+ * @param source the file that the weights were read from, for messages; empty where they come from memory
+ * @param trainedOn what the adapter was trained on, for the model card; empty where that is not known
  */
-public record PeftAdapter(PeftConfig config, Map<String, LoraTensors> modules) {
+public record PeftAdapter(PeftConfig config, Map<String, LoraTensors> modules, Optional<Path> source, Optional<TrainedOn> trainedOn) {
     static final String CONFIG = "adapter_config.json";
     static final String WEIGHTS = "adapter_model.safetensors";
     static final String CARD = "README.md";
     private static final String PREFIX = "base_model.model.";
+    private static final String HEAD = "lm_head";
     private static final Pattern KEY = Pattern.compile("base_model\\.model\\.(.+)\\.lora_([AB])\\.weight");
 
     public PeftAdapter {
@@ -42,6 +46,19 @@ public record PeftAdapter(PeftConfig config, Map<String, LoraTensors> modules) {
             }
         });
     }
+
+    /** An adapter that comes from no file. */
+    public PeftAdapter(PeftConfig config, Map<String, LoraTensors> modules) {
+        this(config, modules, Optional.empty(), Optional.empty());
+    }
+
+    /**
+     * The base weights of a training, for the model card.
+     *
+     * @param weights which, and in what form, in words
+     * @param ggufFile name of the .gguf file that they are in, if they are in one
+     */
+    public record TrainedOn(String weights, Optional<String> ggufFile) {}
 
     /** The factor of B·A for a module. */
     public double scaling(String module) {
@@ -69,40 +86,68 @@ public record PeftAdapter(PeftConfig config, Map<String, LoraTensors> modules) {
             for (String module : modules(weights)) {
                 modules.put(module, tensors(weights, module));
             }
+            config.requireUsable(folder.resolve(CONFIG), modules.keySet());
             try {
-                return new PeftAdapter(config, modules);
+                return new PeftAdapter(config, modules, Optional.of(file), Optional.empty());
             } catch (PanaceaException e) {
                 throw new PanaceaException(file + ": " + e.getMessage() + "; " + CONFIG + " and the weights are not of the same adapter", e);
             }
         }
     }
 
-    /** Reads the adapter in a folder and compares it with the model that it is for: all targeted layers are there, in their shapes, and no others. */
-    public static PeftAdapter read(Path folder, LlamaConfig base) {
-        PeftAdapter adapter = read(folder);
-        Path file = folder.resolve(WEIGHTS);
+    /**
+     * Compares the adapter with the model that it is to be used with: all layers that it targets are there, in their shapes, and no others. A file
+     * that holds a part of an adapter, or one for another model, would otherwise be applied as far as it goes.
+     *
+     * @param base the model's shape
+     * @param name of the model, for messages
+     * @throws PanaceaException naming the file, the tensor, both shapes, and both models
+     */
+    public void requireFits(LlamaConfig base, String name) {
         Map<String, long[]> layers = LlamaTensors.linearLayers(base);
-        layers.put("lm_head", new long[] {base.vocabSize(), base.hiddenSize()});
-        adapter.modules.forEach((name, t) -> {
-            long[] shape = layers.get(name);
+        modules.forEach((module, t) -> {
+            if (module.equals(HEAD)) {
+                throw new PanaceaException(what() + unsupportedHead(t, base, name));
+            }
+            long[] shape = layers.get(module);
             if (shape == null) {
-                throw new PanaceaException(file + " adapts " + name + ", which the base model does not have; the adapter is for another model"
-                        + adapter.config.baseModel().map(m -> " (" + m + ")").orElse(""));
+                throw new PanaceaException(what() + " adapts " + module + ", which the model lacks; " + otherModel(name));
             }
-            if (shape[0] != t.out() || shape[1] != t.in()) {
-                throw new PanaceaException(file + ": " + name + " maps " + t.in() + " inputs to " + t.out() + " outputs, but in the base model " + shape[1] + " to " + shape[0]
-                        + "; the adapter is for another model" + adapter.config.baseModel().map(m -> " (" + m + ")").orElse(""));
-            }
+            requireShape(PREFIX + module + ".lora_A.weight", t.rank(), t.in(), t.rank(), shape[1], name);
+            requireShape(PREFIX + module + ".lora_B.weight", t.out(), t.rank(), shape[0], t.rank(), name);
         });
-        if (base.tieWordEmbeddings() && adapter.modules.containsKey("lm_head")) {
-            throw new PanaceaException(file + " adapts lm_head, which in the base model is the embedding itself; train an adapter without it");
-        }
-        List<String> missing = layers.keySet().stream().filter(name -> adapter.config.isTarget(name) && !adapter.modules.containsKey(name)).toList();
+        List<String> missing = Stream.concat(layers.keySet().stream(), Stream.of(HEAD)).filter(module -> config.isTarget(module) && !modules.containsKey(module)).toList();
         if (!missing.isEmpty()) {
-            throw new PanaceaException(file + " lacks the weights of " + missing.getFirst() + (missing.size() > 1 ? " and " + (missing.size() - 1) + " other modules" : "")
-                    + ", which " + CONFIG + " targets; save the adapter again");
+            int tensors = 2 * modules.size();
+            throw new PanaceaException(what() + " lacks " + PREFIX + missing.getFirst() + ".lora_A.weight and lora_B.weight" + (missing.size() > 1 ? ", and those of "
+                    + (missing.size() - 1) + " more modules" : "") + ", which its target_modules name (it has " + tensors + " of " + (tensors + 2 * missing.size())
+                    + " tensors); the file is incomplete: save or copy the adapter again, or " + otherModel(name));
         }
-        return adapter;
+    }
+
+    private void requireShape(String tensor, long rows, long columns, long modelRows, long modelColumns, String name) {
+        if (rows != modelRows || columns != modelColumns) {
+            throw new PanaceaException(what() + " has " + tensor + " of shape [" + rows + ", " + columns + "], but for this model it would be [" + modelRows + ", " + modelColumns
+                    + "]; " + otherModel(name));
+        }
+    }
+
+    private String unsupportedHead(LoraTensors t, LlamaConfig base, String name) {
+        String pair = " adapts " + HEAD + ", the output head";
+        if (t.out() != base.vocabSize() || t.in() != base.hiddenSize()) {
+            return pair + ", with a vocabulary of " + t.out() + " and a hidden size of " + t.in() + ", but the model's are " + base.vocabSize() + " and " + base.hiddenSize() + "; "
+                    + otherModel(name) + ", or its vocabulary was changed for the training";
+        }
+        return pair + (base.tieWordEmbeddings() ? ", which in this model is the embedding itself" : "")
+                + "; only adapters of the layers' own linear modules are supported. Train one without " + HEAD + ", or merge it with PEFT (merge_and_unload) and use the merged model";
+    }
+
+    private String what() {
+        return source.map(Path::toString).orElse("the adapter");
+    }
+
+    private String otherModel(String name) {
+        return "the adapter was probably trained on another model (it names " + config.baseModel().orElse("none") + "; this is " + name + ")";
     }
 
     /**
@@ -149,7 +194,7 @@ public record PeftAdapter(PeftConfig config, Map<String, LoraTensors> modules) {
             weights.add(PREFIX + name + ".lora_B.weight", new long[] {t.out(), t.rank()}, t.b());
         });
         weights.write(folder.resolve(WEIGHTS));
-        AtomicFiles.writeString(folder.resolve(CARD), ModelCard.text(config));
+        AtomicFiles.writeString(folder.resolve(CARD), ModelCard.text(config, trainedOn));
         AtomicFiles.writeString(folder.resolve(CONFIG), JsonFiles.pretty(config.json()));
     }
 
@@ -159,7 +204,7 @@ public record PeftAdapter(PeftConfig config, Map<String, LoraTensors> modules) {
         for (String key : weights.names()) {
             Matcher m = KEY.matcher(key);
             if (!m.matches()) {
-                throw new PanaceaException(weights.path() + ": " + unknown(key));
+                throw new PanaceaException(weights.path() + ": " + unknown(key, weights.tensor(key).shape()));
             }
             modules.add(m.group(1));
         }
@@ -169,7 +214,11 @@ public record PeftAdapter(PeftConfig config, Map<String, LoraTensors> modules) {
         return modules;
     }
 
-    private static String unknown(String key) {
+    private static String unknown(String key, List<Long> shape) {
+        if (key.endsWith("embed_tokens.weight") || key.endsWith("lm_head.weight")) {
+            return key + " is a whole matrix of shape " + shape + ": the vocabulary was changed for the training, or the matrix trained as well, which is not supported;"
+                    + " merge the adapter with PEFT (merge_and_unload) and use the merged model";
+        }
         if (key.endsWith(".lora_magnitude_vector") || key.endsWith(".lora_magnitude_vector.weight")) {
             return key + " belongs to DoRA, which is not supported; merge the adapter with PEFT (merge_and_unload), or train a plain LoRA";
         }

@@ -29,6 +29,7 @@ import java.util.Set;
 public record PeftConfig(Optional<String> baseModel, int rank, double alpha, double dropout, ModulePattern targets, Optional<ModulePattern> excluded, List<Integer> layers,
         boolean useRslora, Map<String, Integer> rankPattern, Map<String, Double> alphaPattern) {
     private static final int LARGEST_RANK = 1 << 16;
+    private static final int MOST_PATTERNS = 5000;
     private static final Set<String> INIT_WITHOUT_EFFECT_ON_BASE = Set.of("true", "false", "gaussian", "orthogonal", "eva");
     /** Settings that the adapter's weights do not depend on: where it came from, and how it was made. */
     private static final Set<String> WITHOUT_EFFECT = Set.of("auto_mapping", "base_model_name_or_path", "eva_config", "inference_mode", "megatron_core", "peft_version",
@@ -42,6 +43,8 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
         alphaPattern = Collections.unmodifiableMap(new LinkedHashMap<>(alphaPattern));
         checkRank("r", rank);
         checkAlpha("lora_alpha", alpha);
+        checkPattern("rank_pattern", rankPattern);
+        checkPattern("alpha_pattern", alphaPattern);
         rankPattern.forEach((key, value) -> checkRank("rank_pattern of " + key, value));
         alphaPattern.forEach((key, value) -> checkAlpha("alpha_pattern of " + key, value));
         if (!(dropout >= 0 && dropout < 1)) {
@@ -116,7 +119,20 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
         }
     }
 
-    /** The settings as every PEFT since 2023 reads them: newer keys would make older ones warn, and their defaults are what is meant. */
+    /** Compares the expressions with some modules, so that one that cannot be used is told with the file that it stands in. */
+    void requireUsable(Path file, Set<String> modules) {
+        try {
+            modules.forEach(module -> {
+                isTarget(module);
+                rank(module);
+                alpha(module);
+            });
+        } catch (PanaceaException e) {
+            throw fault(file, e.getMessage());
+        }
+    }
+
+    /** The settings with the keys that PEFT 0.6 knows, since up to 0.14 it does not load a file with others; newer ones only where they say something. */
     ObjectNode json() {
         ObjectNode json = JsonFiles.object();
         ObjectNode alphas = json.putObject("alpha_pattern");
@@ -128,17 +144,13 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
         json.put("fan_in_fan_out", false);
         json.put("inference_mode", true);
         json.put("init_lora_weights", true);
-        json.putNull("layer_replication");
         json.putNull("layers_pattern");
         json.putNull("layers_to_transform");
         if (!layers.isEmpty()) {
             layers.forEach(json.putArray("layers_to_transform")::add);
         }
-        json.putObject("loftq_config");
         putNumber(json, "lora_alpha", alpha);
         json.put("lora_dropout", dropout);
-        json.putNull("megatron_config");
-        json.put("megatron_core", "megatron.core");
         json.putNull("modules_to_save");
         json.put("peft_type", "LORA");
         json.put("r", rank);
@@ -147,8 +159,9 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
         json.putNull("revision");
         json.set("target_modules", targets.json());
         json.put("task_type", "CAUSAL_LM");
-        json.put("use_dora", false);
-        json.put("use_rslora", useRslora);
+        if (useRslora) {
+            json.put("use_rslora", true);
+        }
         return json;
     }
 
@@ -245,6 +258,13 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
             throw fault(file, key + " is " + value + "; a number is expected");
         }
         return value.doubleValue();
+    }
+
+    private static void checkPattern(String key, Map<String, ?> pattern) {
+        if (pattern.size() > MOST_PATTERNS) {
+            throw new PanaceaException(key + " has " + pattern.size() + " entries; at most " + MOST_PATTERNS + " are possible");
+        }
+        pattern.keySet().forEach(ModulePattern::expression);
     }
 
     private static void checkRank(String key, int rank) {

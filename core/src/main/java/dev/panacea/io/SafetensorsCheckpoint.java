@@ -29,12 +29,21 @@ public final class SafetensorsCheckpoint implements Checkpoint {
     private static final Pattern PLAIN_FILE_NAME = Pattern.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,200}\\.safetensors");
     private static final int MOST_FILES = 10_000;
     /** A buffer that old versions of transformers saved; it follows from the configuration. */
-    private static final String OLD_BUFFER = ".self_attn.rotary_emb.inv_freq";
+    private static final String OLD_BUFFER = "rotary_emb.inv_freq";
+    /** What a model without its head is saved without. */
+    private static final String PREFIX = "model.";
+
+    /** @param stored the name in the file, which may lack a prefix */
+    private record Place(SafetensorsFile file, String stored) {
+        SafetensorsFile.Tensor tensor() {
+            return file.tensor(stored);
+        }
+    }
 
     private final Path folder;
     private final LlamaConfig config;
     private final List<SafetensorsFile> files = new ArrayList<>();
-    private final Map<String, SafetensorsFile> plain = new LinkedHashMap<>();
+    private final Map<String, Place> plain = new LinkedHashMap<>();
     private final Map<String, BnbWeight> packed = new LinkedHashMap<>();
 
     /**
@@ -59,7 +68,7 @@ public final class SafetensorsCheckpoint implements Checkpoint {
             checkIndex(places);
             dropTiedHead();
             Map<String, long[]> shapes = new LinkedHashMap<>();
-            plain.forEach((name, file) -> shapes.put(name, file.tensor(name).dimensions()));
+            plain.forEach((name, place) -> shapes.put(name, place.tensor().dimensions()));
             packed.forEach((name, weight) -> shapes.put(name, weight.shape().clone()));
             LlamaTensors.check(files.size() == 1 ? files.getFirst().path() : folder, LlamaTensors.all(config), shapes);
         } catch (RuntimeException e) {
@@ -86,6 +95,11 @@ public final class SafetensorsCheckpoint implements Checkpoint {
     }
 
     @Override
+    public boolean quantizedByBitsandbytes() {
+        return !packed.isEmpty();
+    }
+
+    @Override
     public Set<String> names() {
         Set<String> names = new TreeSet<>(plain.keySet());
         names.addAll(packed.keySet());
@@ -94,12 +108,12 @@ public final class SafetensorsCheckpoint implements Checkpoint {
 
     @Override
     public long[] shape(String name) {
-        return packed.containsKey(name) ? packed.get(name).shape().clone() : fileOf(name).tensor(name).dimensions();
+        return packed.containsKey(name) ? packed.get(name).shape().clone() : place(name).tensor().dimensions();
     }
 
     @Override
     public String storedType(String name) {
-        return packed.containsKey(name) ? packed.get(name).storedType() : fileOf(name).tensor(name).type().name();
+        return packed.containsKey(name) ? packed.get(name).storedType() : place(name).tensor().type().name();
     }
 
     @Override
@@ -109,7 +123,8 @@ public final class SafetensorsCheckpoint implements Checkpoint {
             Floats.checkRange(name, weight.shape()[0] * weight.shape()[1], offset, count, destination);
             weight.read(offset, count, destination);
         } else {
-            fileOf(name).read(name, offset, count, destination);
+            Place place = place(name);
+            place.file().read(place.stored(), offset, count, destination);
         }
     }
 
@@ -119,14 +134,15 @@ public final class SafetensorsCheckpoint implements Checkpoint {
         if (packed.containsKey(name)) {
             return Optional.empty();
         }
-        SafetensorsFile.Tensor t = fileOf(name).tensor(name);
+        Place place = place(name);
+        SafetensorsFile.Tensor t = place.tensor();
         Optional<GgmlType> type = switch (t.type()) {
             case F32 -> Optional.of(GgmlType.F32);
             case F16 -> Optional.of(GgmlType.F16);
             case BF16 -> Optional.of(GgmlType.BF16);
             default -> Optional.empty();
         };
-        return t.shape().size() == 2 ? type.flatMap(g -> BlockScales.checked(fileOf(name).path(), name, new StoredBlocks(g, t.data(), 0))) : Optional.empty();
+        return t.shape().size() == 2 ? type.flatMap(g -> BlockScales.checked(place.file().path(), name, new StoredBlocks(g, t.data(), 0))) : Optional.empty();
     }
 
     @Override
@@ -134,7 +150,7 @@ public final class SafetensorsCheckpoint implements Checkpoint {
         if (packed.containsKey(name)) {
             return Optional.of(packed.get(name).checked());
         }
-        fileOf(name);
+        place(name);
         return Optional.empty();
     }
 
@@ -143,12 +159,12 @@ public final class SafetensorsCheckpoint implements Checkpoint {
         files.forEach(SafetensorsFile::close);
     }
 
-    private SafetensorsFile fileOf(String name) {
-        SafetensorsFile file = plain.get(name);
-        if (file == null) {
+    private Place place(String name) {
+        Place place = plain.get(name);
+        if (place == null) {
             throw new PanaceaException(folder + " has no tensor " + name);
         }
-        return file;
+        return place;
     }
 
     /** The file of each tensor, by the index. */
@@ -183,17 +199,22 @@ public final class SafetensorsCheckpoint implements Checkpoint {
     }
 
     private void collect(Map<String, SafetensorsFile> all, boolean loadIn4Bit) {
+        Set<String> expected = LlamaTensors.all(config).keySet();
         all.forEach((name, file) -> {
             String owner = BnbWeight.SUFFIXES.stream().filter(name::endsWith).findFirst().map(s -> name.substring(0, name.length() - s.length())).orElse(name);
             boolean isPart = !owner.equals(name) && all.containsKey(owner) && BnbWeight.isStored(all, owner);
             if (isPart || name.endsWith(OLD_BUFFER)) {
                 return;
             }
+            String whole = !expected.contains(name) && expected.contains(PREFIX + name) ? PREFIX + name : name;
+            if (!whole.equals(name) && all.containsKey(whole)) {
+                throw new PanaceaException(file.path() + ": the tensor " + whole + " is there twice, once as " + name);
+            }
             if (!BnbWeight.isStored(all, name)) {
                 requireFloats(file, name);
-                plain.put(name, file);
+                plain.put(whole, new Place(file, name));
             } else if (loadIn4Bit) {
-                packed.put(name, BnbWeight.of(all, name));
+                packed.put(whole, BnbWeight.of(all, name));
             } else {
                 throw new PanaceaException(file.path() + ": " + name + " is in bitsandbytes' 4 bits, but " + CONFIG + " has no quantization_config that says so");
             }
@@ -229,16 +250,18 @@ public final class SafetensorsCheckpoint implements Checkpoint {
         });
     }
 
-    /** Some programs save the embedding a second time as the head, although the two are one. */
+    /** Some programs save the embedding a second time as the head, although the two are one, or only as the head. */
     private void dropTiedHead() {
-        if (config.tieWordEmbeddings() && plain.containsKey(LlamaTensors.HEAD) && plain.containsKey(LlamaTensors.EMBEDDING)) {
-            SafetensorsFile.Tensor head = plain.get(LlamaTensors.HEAD).tensor(LlamaTensors.HEAD);
-            SafetensorsFile.Tensor embedding = plain.get(LlamaTensors.EMBEDDING).tensor(LlamaTensors.EMBEDDING);
-            if (head.type() != embedding.type() || !head.shape().equals(embedding.shape()) || head.data().mismatch(embedding.data()) >= 0) {
-                throw new PanaceaException(plain.get(LlamaTensors.HEAD).path() + ": tie_word_embeddings is true in " + CONFIG + ", but " + LlamaTensors.HEAD + " differs from "
-                        + LlamaTensors.EMBEDDING + "; set it to false");
-            }
-            plain.remove(LlamaTensors.HEAD);
+        if (!config.tieWordEmbeddings() || !plain.containsKey(LlamaTensors.HEAD)) {
+            return;
+        }
+        Place head = plain.remove(LlamaTensors.HEAD);
+        Place embedding = plain.computeIfAbsent(LlamaTensors.EMBEDDING, name -> head);
+        SafetensorsFile.Tensor a = head.tensor();
+        SafetensorsFile.Tensor b = embedding.tensor();
+        if (a.type() != b.type() || !a.shape().equals(b.shape()) || a.data().mismatch(b.data()) >= 0) {
+            throw new PanaceaException(head.file().path() + ": tie_word_embeddings is true in " + CONFIG + ", but " + LlamaTensors.HEAD + " differs from "
+                    + LlamaTensors.EMBEDDING + "; set it to false");
         }
     }
 }

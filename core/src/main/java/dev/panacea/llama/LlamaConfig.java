@@ -29,6 +29,9 @@ public record LlamaConfig(
         positive("num_hidden_layers", numHiddenLayers, 4096);
         positive("num_attention_heads", numAttentionHeads, 1 << 16);
         positive("num_key_value_heads", numKeyValueHeads, 1 << 16);
+        if (headDim > MOST_HEAD_DIM) {
+            throw new PanaceaException("head_dim is " + headDim + "; the attention kernels take up to " + MOST_HEAD_DIM + ". Choose a model with smaller heads");
+        }
         positive("head_dim", headDim, MOST_HEAD_DIM);
         positive("max_position_embeddings", maxPositionEmbeddings, 1 << 26);
         if (numAttentionHeads % numKeyValueHeads != 0) {

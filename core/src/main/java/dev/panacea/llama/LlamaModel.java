@@ -9,6 +9,7 @@ import dev.panacea.autograd.RmsNorm;
 import dev.panacea.autograd.Tape;
 import dev.panacea.autograd.Var;
 import dev.panacea.io.Checkpoint;
+import dev.panacea.io.PeftAdapter;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.DeviceMemory;
@@ -38,6 +39,8 @@ public final class LlamaModel implements AutoCloseable {
     private final Kernels kernels;
     private final LlamaConfig config;
     private final LoadOptions options;
+    private final String description;
+    private final Optional<String> ggufFile;
     private final WeightLoader weights;
     private final Weight embedding;
     private final Weight head;
@@ -49,9 +52,11 @@ public final class LlamaModel implements AutoCloseable {
     private Optional<DecodeStep> decode = Optional.empty();
     private Optional<DeviceMemory> results = Optional.empty();
 
-    private LlamaModel(Kernels kernels, LlamaConfig config, LoadOptions options, WeightLoader weights) {
+    private LlamaModel(Kernels kernels, Checkpoint checkpoint, LoadOptions options, WeightLoader weights) {
         this.kernels = kernels;
-        this.config = config;
+        this.config = checkpoint.config();
+        this.description = checkpoint.description();
+        this.ggufFile = checkpoint.ggufFile();
         this.options = options;
         this.weights = weights;
         this.embedding = table("model.embed_tokens.weight");
@@ -77,7 +82,7 @@ public final class LlamaModel implements AutoCloseable {
         WeightLoader weights = new WeightLoader(kernels, checkpoint);
         boolean done = false;
         try {
-            LlamaModel model = new LlamaModel(kernels, checkpoint.config(), options, weights);
+            LlamaModel model = new LlamaModel(kernels, checkpoint, options, weights);
             done = true;
             return model;
         } finally {
@@ -103,13 +108,23 @@ public final class LlamaModel implements AutoCloseable {
     private Linear linear(String name) {
         return new Linear(name, switch (options.quantization()) {
             case NONE -> weights.dense(name + ".weight", options.activations());
-            case NF4 -> weights.nf4(name + ".weight");
+            case NF4 -> weights.nf4(name + ".weight", options.activations());
             case KEEP -> weights.kept(name + ".weight", options.activations());
         });
     }
 
     public LlamaConfig config() {
         return config;
+    }
+
+    /** The checkpoint that the weights are from, in words: {@link Checkpoint#description()}. */
+    public String description() {
+        return description;
+    }
+
+    /** The weights that an adapter is trained on, for its model card. */
+    public PeftAdapter.TrainedOn trainedOn() {
+        return new PeftAdapter.TrainedOn(description + ", " + options.inWords(), ggufFile);
     }
 
     public LoadOptions options() {

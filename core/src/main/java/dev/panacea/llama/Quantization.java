@@ -7,7 +7,10 @@ import dev.panacea.io.GgufCheckpoint;
 public enum Quantization {
     /** The precision of the activations: BF16, or F32. */
     NONE,
-    /** NF4 in blocks of 64 with double quantization, byte for byte as bitsandbytes makes it (QLoRA, Dettmers et al. 2023). */
+    /**
+     * NF4 in blocks of 64 with double quantization, byte for byte as bitsandbytes makes it (QLoRA, Dettmers et al. 2023). A checkpoint that bitsandbytes
+     * has quantized is left as it is: its own 4 bits, and the layers that it left in 16 bits in the precision of the activations.
+     */
     NF4,
     /**
      * As the checkpoint's own files hold them, with nothing lost: the blocks of a GGUF file or the plain numbers of any, mapped and not
@@ -17,8 +20,8 @@ public enum Quantization {
      */
     KEEP;
 
-    /** What suits a checkpoint when nothing else is asked for: a GGUF file's own weights, else NF4. */
+    /** What suits a checkpoint when nothing else is asked for: the own weights of a GGUF file and of what bitsandbytes has quantized, else NF4. */
     public static Quantization defaultFor(Checkpoint checkpoint) {
-        return checkpoint instanceof GgufCheckpoint ? KEEP : NF4;
+        return checkpoint instanceof GgufCheckpoint || checkpoint.quantizedByBitsandbytes() ? KEEP : NF4;
     }
 }

@@ -7,24 +7,29 @@ import java.util.Optional;
  * Rotary position embedding (Su et al. 2021).
  *
  * @param theta base of the frequencies: {@code theta^(-2j/headDim)}
+ * @param factor that positions are divided by ({@code rope_scaling} of type {@code linear}, Chen et al. 2023); 1 for none
  * @param scaling Llama 3's stretching of the low frequencies, if the model uses it and tells its parameters
  * @param divisors of each of the {@code headDim / 2} frequencies, where the model has them instead (GGUF files do: the parameters they were
  *     made from are not in the file and do not follow from them); empty otherwise
  */
-public record RopeConfig(double theta, Optional<Llama3Scaling> scaling, List<Float> divisors) {
+public record RopeConfig(double theta, double factor, Optional<Llama3Scaling> scaling, List<Float> divisors) {
 
     /** {@code rope_scaling} of type {@code llama3}, by the names of config.json. */
     public record Llama3Scaling(double factor, double lowFreqFactor, double highFreqFactor, int originalMaxPositionEmbeddings) {}
 
     public RopeConfig {
         divisors = List.copyOf(divisors);
+        if (!(factor > 0) || !Double.isFinite(factor)) {
+            throw new IllegalArgumentException("positions are divided by " + factor + "; the factor must be positive");
+        }
         if (scaling.isPresent() && !divisors.isEmpty()) {
             throw new IllegalArgumentException("rotary frequencies are scaled by parameters or by divisors, not by both");
         }
     }
 
+    /** Positions as they are, with Llama 3's scaling or none. */
     public RopeConfig(double theta, Optional<Llama3Scaling> scaling) {
-        this(theta, scaling, List.of());
+        this(theta, 1, scaling, List.of());
     }
 
     /** Angle per position of each of the {@code headDim / 2} pairs. */
@@ -34,7 +39,7 @@ public record RopeConfig(double theta, Optional<Llama3Scaling> scaling, List<Flo
         }
         double[] f = new double[headDim / 2];
         for (int j = 0; j < f.length; j++) {
-            double plain = Math.pow(theta, -2.0 * j / headDim);
+            double plain = Math.pow(theta, -2.0 * j / headDim) / factor;
             f[j] = scaling.map(s -> stretched(plain, s)).orElse(plain);
             if (!divisors.isEmpty()) {
                 f[j] /= divisors.get(j);

@@ -19,10 +19,13 @@ import java.util.SplittableRandom;
 
 /** A LoRA adapter for one model: the trained pairs of the layers that it targets. */
 public final class LoraAdapter implements AutoCloseable {
+    private static final int MOST_VALUES = Integer.MAX_VALUE - 8;
+
     private final Kernels kernels;
     private final PeftConfig config;
     private final TrainableParameters parameters;
     private final Map<String, Module> modules;
+    private final PeftAdapter.TrainedOn trainedOn;
 
     /**
      * The pair of one layer.
@@ -39,8 +42,9 @@ public final class LoraAdapter implements AutoCloseable {
         }
     }
 
-    private LoraAdapter(Kernels kernels, PeftConfig config, Map<String, Module> modules) {
-        this.kernels = kernels;
+    private LoraAdapter(LlamaModel model, PeftConfig config, Map<String, Module> modules) {
+        this.kernels = model.kernels();
+        this.trainedOn = model.trainedOn();
         this.config = config;
         this.modules = modules;
         Map<String, Long> lengths = new LinkedHashMap<>();
@@ -52,27 +56,28 @@ public final class LoraAdapter implements AutoCloseable {
     }
 
     /**
-     * A fresh adapter: A uniform in ±1/√in (PyTorch's kaiming_uniform with a = √5), B zero, so that it changes nothing yet.
+     * A fresh adapter: A uniform in ±1/√in (PyTorch's kaiming_uniform with a = √5), B zero, so that it changes nothing yet. A rank above the
+     * smaller side of a layer is possible, as in PEFT, though the product of the pair has no higher rank than that side.
      *
-     * @throws PanaceaException if the rank is larger than a layer
+     * @throws PanaceaException if the rank makes a matrix larger than an array can be
      */
     public static LoraAdapter create(LlamaModel model, LoraConfig config, long seed) {
         Map<String, Module> modules = new LinkedHashMap<>();
         for (Linear l : model.linears()) {
             if (config.targetModules().contains(l.shortName())) {
-                modules.put(l.name(), new Module(l.name(), checkedRank(config.r(), l), l.in(), l.out(), config.scaling()));
+                modules.put(l.name(), new Module(l.name(), config.r(), l.in(), l.out(), config.scaling()));
             }
         }
         PeftConfig peft = PeftConfig.of(Optional.empty(), config.r(), config.loraAlpha(), 0, config.targetModules(), config.useRslora());
-        LoraAdapter adapter = new LoraAdapter(model.kernels(), peft, modules);
+        LoraAdapter adapter = new LoraAdapter(model, peft, modules);
         SplittableRandom random = new SplittableRandom(seed);
         for (Module m : modules.values()) {
             float bound = (float) (1 / Math.sqrt(m.in()));
-            float[] a = new float[m.rank() * m.in()];
+            float[] a = values(m, m.in());
             for (int i = 0; i < a.length; i++) {
                 a[i] = (float) (random.nextDouble() * 2 - 1) * bound;
             }
-            adapter.set(m, a, new float[m.out() * m.rank()]);
+            adapter.set(m, a, values(m, m.out()));
         }
         return adapter;
     }
@@ -80,24 +85,13 @@ public final class LoraAdapter implements AutoCloseable {
     /**
      * An adapter read from PEFT files.
      *
-     * @throws PanaceaException if a pair does not fit the model
+     * @throws PanaceaException if a pair is missing or does not fit the model, as {@link PeftAdapter#requireFits} says
      */
     public static LoraAdapter fromPeft(LlamaModel model, PeftAdapter peft) {
-        Map<String, Linear> linears = new LinkedHashMap<>();
-        model.linears().forEach(l -> linears.put(l.name(), l));
+        peft.requireFits(model.config(), model.description());
         Map<String, Module> modules = new LinkedHashMap<>();
-        peft.modules().forEach((name, t) -> {
-            Linear l = linears.get(name);
-            if (l == null) {
-                throw new PanaceaException("the adapter has a pair for " + name + ", a layer that the model lacks; it was made for another model");
-            }
-            if (l.in() != t.in() || l.out() != t.out()) {
-                throw new PanaceaException("the adapter's pair for " + name + " is for [" + t.out() + ", " + t.in() + "], the model's layer is [" + l.out() + ", " + l.in()
-                        + "]; it was made for another model");
-            }
-            modules.put(name, new Module(name, checkedRank(t.rank(), l), t.in(), t.out(), peft.scaling(name)));
-        });
-        LoraAdapter adapter = new LoraAdapter(model.kernels(), peft.config(), modules);
+        peft.modules().forEach((name, t) -> modules.put(name, new Module(name, t.rank(), t.in(), t.out(), peft.scaling(name))));
+        LoraAdapter adapter = new LoraAdapter(model, peft.config(), modules);
         modules.values().forEach(m -> adapter.set(m, peft.modules().get(m.name()).a(), peft.modules().get(m.name()).b()));
         return adapter;
     }
@@ -108,14 +102,15 @@ public final class LoraAdapter implements AutoCloseable {
         for (Module m : modules.values()) {
             tensors.put(m.name(), new LoraTensors(m.rank(), m.in(), m.out(), get(m.aName()), get(m.bName())));
         }
-        return new PeftAdapter(config.withBaseModel(baseModel), tensors);
+        return new PeftAdapter(config.withBaseModel(baseModel), tensors, Optional.empty(), Optional.of(trainedOn));
     }
 
-    private static int checkedRank(int rank, Linear l) {
-        if (rank > Math.min(l.in(), l.out())) {
-            throw new PanaceaException("rank " + rank + " is larger than layer " + l.name() + " of [" + l.out() + ", " + l.in() + "]; choose at most " + Math.min(l.in(), l.out()));
+    private static float[] values(Module m, int side) {
+        if ((long) m.rank() * side > MOST_VALUES) {
+            throw new PanaceaException("rank " + m.rank() + " makes the pair of " + m.name() + " too large: " + m.rank() + " times " + side + " values, at most " + MOST_VALUES
+                    + " are possible; choose a smaller rank");
         }
-        return rank;
+        return new float[m.rank() * side];
     }
 
     private void set(Module m, float[] a, float[] b) {

@@ -63,11 +63,19 @@ public final class WeightLoader implements AutoCloseable {
         return new DenseWeight(values(name, type), (int) shape[0], (int) shape[1]);
     }
 
-    /** A matrix in 4 bits: the checkpoint's own codes if it has them, else NF4 in blocks of 64 with double quantization. */
-    public Weight nf4(String name) {
+    /**
+     * A matrix in 4 bits: NF4 in blocks of 64 with double quantization. Of a checkpoint that bitsandbytes has quantized it is the codes that are there, and
+     * as {@link #dense} where there are none: whoever made it left that layer out on purpose.
+     *
+     * @param type of the layers that were left out
+     */
+    public Weight nf4(String name, DType type) {
         long[] shape = matrix(name);
         Optional<Checkpoint.Stored4Bit> stored = checkpoint.stored4Bit(name);
-        return stored.isPresent() ? stored(shape, stored.get()) : quantized(name, shape);
+        if (stored.isPresent()) {
+            return stored(shape, stored.get());
+        }
+        return checkpoint.quantizedByBitsandbytes() ? dense(name, type) : quantized(name, shape);
     }
 
     /**

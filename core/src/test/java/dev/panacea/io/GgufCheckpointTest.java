@@ -72,8 +72,61 @@ class GgufCheckpointTest {
         }
     }
 
+    /** llama.cpp's rules: the factor alone is linear, type none takes it away, the older key counts where the newer one is missing, and 0 is none. */
+    @Test
+    void stretchesPositionsAsLlamaCppDoes() {
+        assertThat(factor(model.gguf().f32("llama.rope.scaling.factor", 2))).isEqualTo(2);
+        assertThat(factor(model.gguf().f32("llama.rope.scaling.factor", 2).string("llama.rope.scaling.type", "linear"))).isEqualTo(2);
+        assertThat(factor(model.gguf().f32("llama.rope.scaling.factor", 2).string("llama.rope.scaling.type", "none"))).isEqualTo(1);
+        assertThat(factor(model.gguf().f32("llama.rope.scale_linear", 4))).isEqualTo(4);
+        assertThat(factor(model.gguf().f32("llama.rope.scale_linear", 4).f32("llama.rope.scaling.factor", 2))).isEqualTo(2);
+        assertThat(factor(model.gguf().f32("llama.rope.scaling.factor", 0))).isEqualTo(1);
+        assertThat(factor(model.gguf())).isEqualTo(1);
+        double[] plain = new RopeConfig(10000, Optional.empty()).frequencies(8);
+        double[] halved = new RopeConfig(10000, 2, Optional.empty(), List.of()).frequencies(8);
+        for (int j = 0; j < plain.length; j++) {
+            assertThat(halved[j]).isEqualTo(plain[j] / 2);
+        }
+    }
+
+    private double factor(GgufBuilder builder) {
+        try (Checkpoint c = Checkpoints.open(builder.write(folder.resolve("factor.gguf")))) {
+            return c.config().rope().factor();
+        }
+    }
+
+    @Test
+    void aKeyThatWouldChangeTheArithmeticIsRefusedUnlessItDoesNothing() {
+        for (String[] key : new String[][] {{"rope.scaling.attn_factor", "1", "1.5"}, {"logit_scale", "1", "0.25"}, {"embedding_scale", "0", "12"}, {"residual_scale", "1", "0.22"},
+            {"attention.scale", "0.35355338", "0.5"}, {"rope.scaling.yarn_ext_factor", "-1", "1"}, {"attn_logit_softcapping", "0", "50"}, {"an_invention_of_2031", "0", "3"}}) {
+            try (Checkpoint c = Checkpoints.open(model.gguf().f32("llama." + key[0], Float.parseFloat(key[1])).write(folder.resolve("neutral.gguf")))) {
+                assertThat(c.config()).isEqualTo(TinyLlama.CONFIG);
+            }
+            refused(model.gguf().f32("llama." + key[0], Float.parseFloat(key[2])), "llama." + key[0] + " is " + key[2] + ", which would change the arithmetic");
+        }
+        refused(model.gguf().u32("llama.attention.sliding_window", 64), "llama.attention.sliding_window is 64");
+        refused(model.gguf().key("llama.attention.causal", 7, b -> b.u8(0)), "llama.attention.causal is 0");
+        refused(model.gguf().string("llama.attention.kind", "flash"), "llama.attention.kind is set");
+        refused(model.gguf().f32("llama.rope.scaling.factor", -2), "llama.rope.scaling.factor is -2");
+        refused(model.gguf().key("split.count", 2, b -> b.raw(new byte[] {3, 0})), "one of the 3 parts", "split.count", "llama-gguf-split");
+        try (Checkpoint c = Checkpoints.open(model.gguf().key("split.count", 2, b -> b.raw(new byte[] {0, 0})).string("llama.tensor_data_layout", "Meta AI original pth")
+                .write(folder.resolve("joined.gguf")))) {
+            assertThat(c.config()).isEqualTo(TinyLlama.CONFIG);
+        }
+    }
+
+    @Test
+    void namesTheFileOnce() {
+        Path bad = folder.resolve("once.gguf");
+        GgufBuilder array = new GgufBuilder().string("general.architecture", "llama").u32("llama.embedding_length", 32)
+                .key("llama.feed_forward_length", 9, b -> b.u32(4).u64(2).u32(64).u32(64));
+        assertThatThrownBy(() -> Checkpoints.open(model.ggufTensors(array, List.of()).write(bad)).close())
+                .hasMessage(bad + ": llama.feed_forward_length is an array of U32; a whole number is expected. Convert the model again with a current llama.cpp");
+    }
+
     @Test
     void refusesByNameWhatItCannotRun() {
+        refused(model.gguf().u32("llama.attention.value_length", 4), "only equal numbers are supported");
         refused(new GgufBuilder().string("general.architecture", "qwen2"), "general.architecture is qwen2");
         refused(new GgufBuilder().u32("x", 1), "general.architecture is missing");
         refused(new GgufBuilder().string("general.architecture", "llama").string("general.type", "adapter"), "adapter");

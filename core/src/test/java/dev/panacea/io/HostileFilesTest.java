@@ -252,7 +252,7 @@ class HostileFilesTest {
             outcomes[attempt(i, whole, () -> readAll(Checkpoints.open(whole)))]++;
             Files.write(adapter.resolve("adapter_config.json"), i % 2 == 0 ? damaged(adapterConfig, adapterConfig.length, random) : adapterConfig);
             Files.write(adapter.resolve("adapter_model.safetensors"), i % 2 == 1 ? damaged(adapterWeights, 400, random) : adapterWeights);
-            outcomes[attempt(i, adapter, () -> PeftAdapter.read(adapter, TinyLlama.CONFIG))]++;
+            outcomes[attempt(i, adapter, () -> PeftAdapter.read(adapter).requireFits(TinyLlama.CONFIG, "tiny"))]++;
         }
         assertThat(outcomes[0]).as("read").isGreaterThan(50);
         assertThat(outcomes[1]).as("refused").isGreaterThan(1000);

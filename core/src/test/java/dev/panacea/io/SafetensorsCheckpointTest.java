@@ -3,15 +3,26 @@ package dev.panacea.io;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.panacea.kernels.Backends;
+import dev.panacea.kernels.DType;
+import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.PanaceaException;
+import dev.panacea.kernels.QuantType;
+import dev.panacea.llama.LlamaModel;
+import dev.panacea.llama.LoadOptions;
+import dev.panacea.llama.Quantization;
 import dev.panacea.llama.RopeConfig;
 import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Random;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -79,6 +90,11 @@ class SafetensorsCheckpointTest {
         assertThat(rope("\"rope_theta\": 500000, \"rope_scaling\": {\"rope_type\": \"llama3\", " + scaling + "}")).isEqualTo(llama3);
         assertThat(rope("\"rope_parameters\": {\"rope_theta\": 500000, \"rope_type\": \"default\"}")).isEqualTo(plain);
         assertThat(rope("\"rope_parameters\": {\"rope_theta\": 500000, \"rope_type\": \"llama3\", " + scaling + "}")).isEqualTo(llama3);
+        RopeConfig linear = new RopeConfig(500000, 4, Optional.empty(), List.of());
+        assertThat(rope("\"rope_theta\": 500000, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 4.0}")).isEqualTo(linear);
+        assertThat(rope("\"rope_parameters\": {\"rope_theta\": 500000, \"rope_type\": \"linear\", \"factor\": 4}")).isEqualTo(linear);
+        assertThat(rope("\"rope_theta\": 500000, \"rope_parameters\": {\"rope_theta\": 500000, \"rope_type\": \"linear\", \"factor\": 4},"
+                + " \"rope_scaling\": {\"type\": \"linear\", \"factor\": 4.0}")).as("said twice").isEqualTo(linear);
         assertThat(rope("\"tie_word_embeddings\": false")).isEqualTo(new RopeConfig(10000, Optional.empty()));
     }
 
@@ -89,6 +105,107 @@ class SafetensorsCheckpointTest {
                 .replace("\"attention_bias\": false, \"mlp_bias\": false", "\"torch_dtype\": \"float32\""));
         try (Checkpoint c = Checkpoints.open(folder)) {
             assertThat(c.config()).isEqualTo(TinyLlama.CONFIG);
+        }
+    }
+
+    @Test
+    void refusesRotarySettingsThatSayTwoThings() {
+        model.writeFolder(folder);
+        rotary("\"rope_theta\": 10000, \"rope_parameters\": {\"rope_theta\": 500000, \"rope_type\": \"default\"}", "rope_parameters is {", "but rope_theta is 10000");
+        rotary("\"rope_parameters\": {\"rope_theta\": 10000, \"rope_type\": \"default\"}, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}", "rope_parameters is {",
+                "but rope_scaling is {");
+        rotary("\"rope_scaling\": {\"type\": \"linear\", \"rope_type\": \"default\", \"factor\": 2}", "rope_type \"default\" and the type \"linear\"");
+        rotary("\"rope_scaling\": {\"factor\": 2}", "rope_scaling has factor 2, which does not belong to rope_type default");
+        rotary("\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2, \"attention_factor\": 1.2}", "attention_factor 1.2");
+        rotary("\"rope_scaling\": {\"type\": \"linear\"}", "lacks factor");
+        rotary("\"rope_scaling\": {\"type\": \"linear\", \"factor\": 0.5}", "factor 0.5");
+        for (String type : List.of("yarn", "dynamic", "longrope")) {
+            rotary("\"rope_scaling\": {\"type\": \"" + type + "\", \"factor\": 2}", "rope_type " + type + "; supported are default, linear and llama3");
+        }
+        rotary("\"rope_parameters\": {\"full_attention\": {\"rope_theta\": 1e6}}", "full_attention");
+    }
+
+    private void rotary(String settings, String... parts) {
+        config("\"rope_theta\": 10000.0, \"rope_scaling\": null", settings, parts);
+    }
+
+    @Test
+    void refusesKeysThatWouldChangeTheArithmeticUnlessTheyDoNothing() {
+        model.writeFolder(folder);
+        for (String[] key : new String[][] {{"attention_dropout", "0.0", "0.1"}, {"logits_scaling", "1.0", "8.0"}, {"embedding_multiplier", "1", "12"},
+            {"residual_multiplier", "1.0", "0.22"}, {"attention_multiplier", "0.35355339", "0.0078125"}, {"scale_emb", "1", "12"}, {"final_logit_softcapping", "null", "30.0"},
+            {"num_local_experts", "0", "8"}, {"sliding_window", "null", "64"}, {"query_pre_attn_scalar", "8", "256"}, {"use_qk_norm", "false", "true"}, {"clip_qkv", "null", "8.0"}}) {
+            TinyLlama.writeConfig(folder, TinyLlama.CONFIG_JSON.replace("\"mlp_bias\"", "\"" + key[0] + "\": " + key[1] + ", \"mlp_bias\""));
+            try (Checkpoint c = Checkpoints.open(folder)) {
+                assertThat(c.config()).isEqualTo(TinyLlama.CONFIG);
+            }
+            config("\"mlp_bias\"", "\"" + key[0] + "\": " + key[2] + ", \"mlp_bias\"", key[0] + " is " + key[2]);
+        }
+        config("\"mlp_bias\": false", "\"mlp_bias\": \"no\"", "mlp_bias is \"no\"; true or false is expected");
+        config("\"head_dim\": 8", "\"head_dim\": 512", "head_dim is 512; the attention kernels take up to 256");
+        config("\"mlp_bias\": false", "\"layer_types\": [\"full_attention\", \"sliding_attention\"]", "sliding_attention");
+    }
+
+    /** transformers goes by model_type, adds the prefix that a model without its head lacks, and ties a matrix whichever name it was saved by. */
+    @Test
+    void readsWhatTransformersReads() {
+        TinyLlama.writeConfig(folder, TinyLlama.CONFIG_JSON.replace("\"architectures\": [\"LlamaForCausalLM\"], ", ""));
+        SafetensorsWriter bare = new SafetensorsWriter();
+        model.weights.forEach((name, values) -> bare.add(name.replaceFirst("^model\\.", ""), model.shapes.get(name), values));
+        bare.add("rotary_emb.inv_freq", new long[] {4}, new float[4]);
+        bare.write(folder.resolve("model.safetensors"));
+        try (Checkpoint c = Checkpoints.open(folder)) {
+            sameAsModel(c);
+        }
+        config("\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", ", "", "model_type is missing");
+        bare.add("model.norm.weight", new long[] {32}, new float[32]).write(folder.resolve("model.safetensors"));
+        TinyLlama.writeConfig(folder, TinyLlama.CONFIG_JSON);
+        refused("model.norm.weight is there twice, once as norm.weight");
+    }
+
+    @Test
+    void aTiedMatrixMayBeStoredAsTheHeadAlone() {
+        TinyLlama.writeConfig(folder, TinyLlama.CONFIG_JSON.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true"));
+        model.safetensors(model.weights.keySet().stream().filter(name -> !name.equals("model.embed_tokens.weight")).toList()).write(folder.resolve("model.safetensors"));
+        float[] head = model.weights.get("lm_head.weight");
+        float[] values = new float[head.length];
+        try (Checkpoint c = Checkpoints.open(folder)) {
+            assertThat(c.names()).contains("model.embed_tokens.weight").doesNotContain("lm_head.weight");
+            c.read("model.embed_tokens.weight", 0, values.length, values);
+            assertThat(values).isEqualTo(head);
+        }
+    }
+
+    /** One layer in bitsandbytes' 4 bits: the others were left out on purpose, and no way of loading quantizes them. */
+    @Test
+    void whatBitsandbytesLeftIn16BitsStaysSo() {
+        String name = "model.layers.0.self_attn.q_proj.weight";
+        TinyLlama.writeConfig(folder, TinyLlama.CONFIG_JSON.replace("\"mlp_bias\"", "\"quantization_config\": {\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true}, \"mlp_bias\""));
+        SafetensorsWriter writer = model.safetensors(model.weights.keySet().stream().filter(n -> !n.equals(name)).toList());
+        byte[] packed = new byte[32 * 32 / 2];
+        new Random(4).nextBytes(packed);
+        float[] absmax = new float[32 * 32 / 64];
+        Arrays.fill(absmax, 2);
+        byte[] state = "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"bfloat16\", \"shape\": [32, 32]}".getBytes(StandardCharsets.UTF_8);
+        writer.add(name, SafetensorsFile.Type.U8, new long[] {packed.length, 1}, MemorySegment.ofArray(packed)).add(name + ".absmax", new long[] {absmax.length}, absmax)
+                .add(name + ".quant_map", new long[] {16}, QuantType.NF4.levels())
+                .add(name + ".quant_state.bitsandbytes__nf4", SafetensorsFile.Type.U8, new long[] {state.length}, MemorySegment.ofArray(state)).write(folder.resolve("model.safetensors"));
+        try (Kernels kernels = Backends.open(); Checkpoint c = Checkpoints.open(folder)) {
+            assertThat(Quantization.defaultFor(c)).isEqualTo(Quantization.KEEP);
+            float[] expected = logits(kernels, c, Quantization.NONE);
+            assertThat(logits(kernels, c, Quantization.NF4)).usingComparatorWithPrecision(1e-3f).containsExactly(expected);
+            assertThat(logits(kernels, c, Quantization.KEEP)).usingComparatorWithPrecision(1e-3f).containsExactly(expected);
+        }
+        model.writeFolder(folder);
+        try (Kernels kernels = Backends.open(); Checkpoint c = Checkpoints.open(folder)) {
+            assertThat(Quantization.defaultFor(c)).isEqualTo(Quantization.NF4);
+            assertThat(logits(kernels, c, Quantization.NF4)).as("quantized after all").usingComparatorWithPrecision(1e-3f).isNotEqualTo(logits(kernels, c, Quantization.NONE));
+        }
+    }
+
+    private static float[] logits(Kernels kernels, Checkpoint checkpoint, Quantization quantization) {
+        try (LlamaModel loaded = LlamaModel.load(kernels, checkpoint, new LoadOptions(quantization, DType.F32))) {
+            return loaded.logits(new int[] {1, 5, 9, 2});
         }
     }
 

@@ -48,8 +48,8 @@ final class Chat {
         }
         PeftAdapter trained = PeftAdapter.read(settings.output().adapter());
         try (Kernels kernels = Backends.open(settings.device());
-                BaseModel base = BaseModel.open(settings.model().or(() -> trained.config().baseModel()), console);
-                LlamaModel model = base.load(kernels, settings.quantization().or(() -> quantization(settings.output())).orElseGet(base::quantization));
+                BaseModel base = open(settings, trained, console);
+                LlamaModel model = load(settings, trained, base, kernels);
                 LoraAdapter adapter = LoraAdapter.fromPeft(model, trained)) {
             adapter.attachTo(model);
             ChatEncoder chat = ChatEncoder.of(base.tokenizer(), ChatTemplate.Options.NONE);
@@ -60,6 +60,23 @@ final class Chat {
             console.stream(decoder.flush());
             console.endLine();
         }
+    }
+
+    private static BaseModel open(Settings settings, PeftAdapter trained, Console console) {
+        if (settings.model().isPresent()) {
+            return BaseModel.open(settings.model(), console);
+        }
+        try {
+            return BaseModel.open(trained.config().baseModel(), console);
+        } catch (PanaceaException e) {
+            throw new PanaceaException("The base model of the adapter in " + settings.output().adapter() + " cannot be opened: " + e.getMessage() + ". Or name it with --model", e);
+        }
+    }
+
+    /** Whether the adapter fits is asked first: weights can take minutes to come. */
+    private static LlamaModel load(Settings settings, PeftAdapter trained, BaseModel base, Kernels kernels) {
+        trained.requireFits(base.config(), base.description());
+        return base.load(kernels, settings.quantization().or(() -> quantization(settings.output())).orElseGet(base::quantization));
     }
 
     /** What the adapter's weights were trained on, by the metrics beside it; nothing without these. */

@@ -92,7 +92,7 @@ public final class FinetuneCommand implements Callable<Integer> {
 
         @Option(names = "--quantization", paramLabel = "keep|nf4|none",
                 description = "How the frozen weights are held: as the file has them, mapped and not converted; 4-bit NF4 with double quantization (QLoRA); or bf16 "
-                        + "(default: keep for a GGUF file, nf4 for others).")
+                        + "(default: keep for a GGUF file and for 4-bit weights of bitsandbytes, nf4 for others).")
         private String quantization;
 
         @Option(names = "--device", paramLabel = "cpu|cuda|cuda:N", description = "Where to compute: the CPU, or an NVIDIA GPU (default: what PANACEA_DEVICE names, else cpu).")

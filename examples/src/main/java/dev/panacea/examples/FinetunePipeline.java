@@ -156,6 +156,7 @@ final class FinetunePipeline {
         console.heading("Training");
         console.line(Figures.format("LoRA of rank %d on %s: %,d trained parameters", lora.r(), lora.targetModules().size() == LoraConfig.ALL_LINEAR.size() ? "all linear layers"
                 : String.join(", ", lora.targetModules()), adapter.parameterCount()));
+        ModelLimits.rankRemark(lora, model.config()).ifPresent(console::line);
         int steps = trainer.totalSteps(data.training());
         console.line(Figures.count(steps, "step") + (steps == 1 ? " of " : ", each of ") + Figures.batch(sft) + ", learning rate " + Figures.rate(sft.learningRate()) + ", "
                 + sft.lrSchedulerType().name().toLowerCase(Locale.ROOT) + " schedule");
