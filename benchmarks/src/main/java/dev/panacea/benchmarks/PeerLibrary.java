@@ -22,11 +22,13 @@ interface PeerLibrary {
         try {
             return Optional.of((PeerLibrary) Class.forName(LIBTORCH).getConstructor(int.class).newInstance(threads));
         } catch (ClassNotFoundException e) {
-            messages.accept("No peer: built without libtorch, a download of 215 MB, so the peer's columns stay empty. To compare: mvn -q -DskipTests -Plibtorch package");
+            messages.accept("No peer: built without libtorch, a download of 215 MB, so the peer's columns stay empty. To compare: mvn -q -DskipTests "
+                    + "-Plibtorch package");
         } catch (InvocationTargetException e) {
             messages.accept("No peer: libtorch does not load on this machine (" + firstLine(e.getCause()) + "), so the peer's columns stay empty");
         } catch (ReflectiveOperationException | LinkageError e) {
-            messages.accept("No peer: libtorch is not beside this jar (" + firstLine(e) + "), so the peer's columns stay empty. To build it: mvn -q -DskipTests -Plibtorch package");
+            messages.accept("No peer: libtorch is not beside this jar (" + firstLine(e)
+                    + "), so the peer's columns stay empty. To build it: mvn -q -DskipTests -Plibtorch package");
         }
         return Optional.empty();
     }

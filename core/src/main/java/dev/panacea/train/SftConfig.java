@@ -15,7 +15,8 @@ import java.util.Objects;
  * @param warmupRatio share of the steps over which the rate climbs from 0
  * @param optim AdamW with moments in single precision or in 8 bits
  * @param maxGradNorm global L2 norm to which gradients are clipped; 0 for no clipping
- * @param maxSeqLength longer sequences are cut
+ * @param maxSeqLength the most tokens of an example. The trainer takes examples as they are; whoever makes them cuts them at this length, by
+ *     {@link dev.panacea.data.ExampleEncoder}
  * @param seed of the order of the data
  * @param gradientCheckpointing whether activations are kept or computed again
  */

@@ -75,6 +75,7 @@ final class Figures {
     static String quantizationCost(double change) {
         String size = loss(Math.abs(change));
         return size.equals("0.000") ? "quantization to 4 bits costs nothing here: the loss is the same"
-                : change > 0 ? "quantization to 4 bits costs " + size + " in loss" : "quantization to 4 bits costs nothing here: the loss is even " + size + " lower";
+                : change > 0 ? "quantization to 4 bits costs " + size + " in loss" : "quantization to 4 bits costs nothing here: the loss is even " + size
+                + " lower";
     }
 }

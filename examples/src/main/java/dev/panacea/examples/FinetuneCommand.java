@@ -87,15 +87,18 @@ public final class FinetuneCommand implements Callable<Integer> {
 
     /** Options are strings here, so that one place says what is wrong with any of them. */
     private static final class ModelOptions {
-        @Option(names = "--model", paramLabel = "PATH|NAME", description = "A .gguf file, a folder in Hugging Face's format, or a name on its hub (default: SmolLM2-135M-Instruct).")
+        @Option(names = "--model", paramLabel = "PATH|NAME", description = "A .gguf file, a folder in Hugging Face's format, or a name on its hub (default: "
+                + "SmolLM2-135M-Instruct).")
         private String model;
 
         @Option(names = "--quantization", paramLabel = "keep|nf4|none",
-                description = "How the frozen weights are held: as the file has them, mapped and not converted; 4-bit NF4 with double quantization (QLoRA); or bf16 "
+                description = "How the base model's weights, which stay as they are, are held in memory. keep: as the file has them; nf4: quantized to 4 "
+                        + "bits, as QLoRA does; none: in bf16 "
                         + "(default: keep for a GGUF file and for 4-bit weights of bitsandbytes, nf4 for others).")
         private String quantization;
 
-        @Option(names = "--device", paramLabel = "cpu|cuda|cuda:N", description = "Where to compute: the CPU, or an NVIDIA GPU (default: what PANACEA_DEVICE names, else cpu).")
+        @Option(names = "--device", paramLabel = "cpu|cuda|cuda:N", description = "Where to compute: the CPU, an NVIDIA GPU, or the one of number N, from 0 "
+                + "(default: what the variable PANACEA_DEVICE names, else cpu).")
         private String device;
     }
 
@@ -105,7 +108,8 @@ public final class FinetuneCommand implements Callable<Integer> {
                         + "bundled dialogues).")
         private String data;
 
-        @Option(names = "--eval-data", paramLabel = "FILE", description = "Data to measure with (default: a tenth of --data, chosen by --seed and not trained on).")
+        @Option(names = "--eval-data", paramLabel = "FILE", description = "Data to measure with, not trained on, written like --data (default: a tenth of "
+                + "--data, held out).")
         private String evalData;
 
         @Option(names = "--columns", paramLabel = "LIST", description = "Which columns to take for what, as in question=Frage,answer=Antwort or prompt=A,completion=B; "
@@ -118,78 +122,92 @@ public final class FinetuneCommand implements Callable<Integer> {
         @Option(names = "--separator", paramLabel = "CHARACTER", description = "What separates the values of CSV; tab for a tab (default: found out).")
         private String separator;
 
-        @Option(names = "--max-seq-length", paramLabel = "TOKENS", defaultValue = "512", description = "Longer examples are cut (default: ${DEFAULT-VALUE}).")
+        @Option(names = "--max-seq-length", paramLabel = "TOKENS", defaultValue = "512",
+                description = "The most tokens of an example: longer ones are cut at their end, and left out where no answer remains (default: "
+                        + "${DEFAULT-VALUE}). More takes more memory.")
         private String maxSeqLength;
     }
 
     private static final class AdapterOptions {
-        @Option(names = "--rank", paramLabel = "R", defaultValue = "8", description = "Rank of the LoRA pairs (default: ${DEFAULT-VALUE}).")
+        @Option(names = "--rank", paramLabel = "R", defaultValue = "8", description = "Rank of the LoRA matrices: a higher one can learn more and takes more "
+                + "memory (default: ${DEFAULT-VALUE}).")
         private String rank;
 
-        @Option(names = "--alpha", paramLabel = "A", defaultValue = "16", description = "The update is scaled by alpha / rank (default: ${DEFAULT-VALUE}).")
+        @Option(names = "--alpha", paramLabel = "A", defaultValue = "16", description = "What is learned counts alpha / rank times (default: "
+                + "${DEFAULT-VALUE}).")
         private String alpha;
 
         @Option(names = "--target-modules", paramLabel = "LIST", defaultValue = "all-linear",
-                description = "all-linear, or some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj (default: ${DEFAULT-VALUE}).")
+                description = "Layers that get LoRA matrices: all-linear, or some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj (default: "
+                        + "${DEFAULT-VALUE}).")
         private String targetModules;
     }
 
     private static final class TrainingOptions {
-        @Option(names = "--epochs", paramLabel = "N", description = "Passes over the data, with a fraction if you like (default: 1).")
+        @Option(names = "--epochs", paramLabel = "N", description = "Passes over the training data; 0.5 is half of it (default: 1).")
         private String epochs;
 
-        @Option(names = "--max-steps", paramLabel = "N", description = "Optimizer steps, instead of --epochs.")
+        @Option(names = "--max-steps", paramLabel = "N", description = "Stop after this many optimizer steps, instead of --epochs.")
         private String maxSteps;
 
         @Option(names = "--learning-rate", paramLabel = "RATE", defaultValue = "1e-3",
-                description = "Peak of the cosine schedule (default: ${DEFAULT-VALUE}; models of billions of parameters want less, such as 2e-4).")
+                description = "The highest rate; it climbs to it in the first steps, then falls along a cosine (default: ${DEFAULT-VALUE}; models of "
+                        + "billions of parameters want less, such as 2e-4).")
         private String learningRate;
 
-        @Option(names = "--batch-size", paramLabel = "N", defaultValue = "4", description = "Examples computed together (default: ${DEFAULT-VALUE}).")
+        @Option(names = "--batch-size", paramLabel = "N", defaultValue = "4", description = "Examples computed together; fewer take less memory (default: "
+                + "${DEFAULT-VALUE}).")
         private String batchSize;
 
-        @Option(names = "--gradient-accumulation-steps", paramLabel = "N", defaultValue = "1", description = "Batches per optimizer step (default: ${DEFAULT-VALUE}).")
+        @Option(names = "--gradient-accumulation-steps", paramLabel = "N", defaultValue = "1",
+                description = "Batches to one optimizer step, so that it sees batch size times N examples (default: ${DEFAULT-VALUE}).")
         private String accumulation;
 
         @Option(names = "--optim", paramLabel = "NAME", defaultValue = "adamw_torch",
-                description = "adamw_torch, or adamw_8bit: moments in 8 bits as bitsandbytes has them (default: ${DEFAULT-VALUE}).")
+                description = "The optimizer: adamw_torch, or adamw_8bit, which keeps its moments in 8 bits as bitsandbytes does, for less memory (default: "
+                        + "${DEFAULT-VALUE}).")
         private String optim;
 
         @Option(names = "--gradient-checkpointing", paramLabel = "auto|on|off", defaultValue = "auto",
-                description = "Compute activations again instead of keeping them: less memory, the same result, the time of a second forward pass (default: ${DEFAULT-VALUE}: when needed).")
+                description = "Compute activations a second time instead of keeping them: less memory, the same result, about a third more time (default: "
+                        + "${DEFAULT-VALUE}: only where memory is short).")
         private String gradientCheckpointing;
 
-        @Option(names = "--seed", paramLabel = "N", defaultValue = "42", description = "Same seed, same machine: same result (default: ${DEFAULT-VALUE}).")
+        @Option(names = "--seed", paramLabel = "N", defaultValue = "42", description = "For what is left to chance: the order of the data, what is held out, "
+                + "how the adapter begins. Same seed, same machine: same result (default: ${DEFAULT-VALUE}).")
         private String seed;
     }
 
     private static final class ResultOptions {
         @Option(names = "--output", paramLabel = "FOLDER", defaultValue = OutputFolder.DEFAULT,
-                description = "Gets adapter/, metrics.json and report.html; an earlier run's are replaced (default: ${DEFAULT-VALUE}).")
+                description = "Folder for the results: adapter/, metrics.json and report.html; an earlier run's are replaced (default: ${DEFAULT-VALUE}).")
         private String output;
 
         @Option(names = "--eval-on-start", paramLabel = "true|false", defaultValue = "true",
-                description = "Measure before the training too, for a comparison (default: ${DEFAULT-VALUE}).")
+                description = "Measure the model before the training too; without that nothing tells whether it helped (default: ${DEFAULT-VALUE}).")
         private String evalOnStart;
 
-        @Option(names = "--answers", paramLabel = "N", defaultValue = "16", description = "Held-out questions answered before and after, for BLEU (default: ${DEFAULT-VALUE}; 0: none).")
+        @Option(names = "--answers", paramLabel = "N", defaultValue = "16", description = "So many held-out questions are answered before and after the "
+                + "training, for BLEU, a likeness to the answers in the data (default: ${DEFAULT-VALUE}; 0: none).")
         private String answers;
 
-        @Option(names = "--answer-tokens", paramLabel = "N", defaultValue = "128", description = "Longest answer, in tokens (default: ${DEFAULT-VALUE}; with --chat: 400).")
+        @Option(names = "--answer-tokens", paramLabel = "N", defaultValue = "128",
+                description = "The most tokens of an answer (default: ${DEFAULT-VALUE}; with --chat: 400).")
         private String answerTokens;
 
-        @Option(names = "--chat", paramLabel = "QUESTION", description = "Answers with the adapter that a run left in --output, and does nothing else.")
+        @Option(names = "--chat", paramLabel = "QUESTION", description = "Train nothing: answer this question with the adapter that an earlier run left in "
+                + "--output.")
         private String chat;
     }
 
     private static final class OtherOptions {
-        @Option(names = "--verbose", description = "Log messages, and the place in the program where an error arose.")
+        @Option(names = "--verbose", description = "Print log messages and, after an error, where in the program it arose.")
         private boolean verbose;
 
-        @Option(names = {"-h", "--help"}, usageHelp = true, description = "This text.")
+        @Option(names = {"-h", "--help"}, usageHelp = true, description = "Print this text.")
         private boolean help;
 
-        @Option(names = {"-V", "--version"}, versionHelp = true, description = "Versions of Panacea, its kernels on this machine, and Java.")
+        @Option(names = {"-V", "--version"}, versionHelp = true, description = "Print the versions of Panacea, its kernels on this machine, and Java.")
         private boolean version;
     }
 

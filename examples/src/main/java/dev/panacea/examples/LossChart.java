@@ -56,7 +56,8 @@ final class LossChart {
 
     private String draw() {
         double[] finite = steps.stream().mapToDouble(StepReport::loss).filter(Double::isFinite).toArray();
-        add("<svg class=\"%s\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">%n", size.name().toLowerCase(Locale.ROOT), size.width, size.height, inWords(finite));
+        add("<svg class=\"%s\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">%n", size.name().toLowerCase(Locale.ROOT), size.width, size.height,
+                inWords(finite));
         if (finite.length == 0) {
             add("<text class=\"tick\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">no steps with a loss</text>%n</svg>%n", size.width / 2, size.height / 2);
             return svg.toString();
@@ -74,7 +75,8 @@ final class LossChart {
 
     /** For who hears the page instead of seeing it. */
     private static String inWords(double[] losses) {
-        return losses.length == 0 ? "Training loss: no step has one" : Figures.format("Training loss by optimizer step, %s at the first, %s at the last, and the learning rate",
+        return losses.length == 0 ? "Training loss: no step has one" : Figures.format("Training loss by optimizer step, %s at the first, %s at the last, and "
+                + "the learning rate",
                 Figures.loss(losses[0]), Figures.loss(losses[losses.length - 1]));
     }
 
@@ -91,7 +93,8 @@ final class LossChart {
         for (int s = every; s <= lastStep; s += every) {
             add("<text class=\"tick\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%d</text>%n", x(s), size.height - BOTTOM + 19, s);
         }
-        add("<text class=\"axis\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">optimizer step</text>%n", (size.left + size.width - size.right) / 2, size.height - 6);
+        add("<text class=\"axis\" x=\"%d\" y=\"%d\" text-anchor=\"middle\">optimizer step</text>%n", (size.left + size.width - size.right) / 2,
+                size.height - 6);
     }
 
     private void line(String name, Axis axis, ToDoubleFunction<StepReport> value) {
@@ -136,7 +139,8 @@ final class LossChart {
         }
         for (StepReport s : steps) {
             if (Double.isFinite(s.loss())) {
-                add("<circle class=\"point\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"><title>step %d: loss %.4f, gradient norm %.3f, learning rate %.2e</title></circle>%n", x(s.step()),
+                add("<circle class=\"point\" cx=\"%.1f\" cy=\"%.1f\" r=\"%s\"><title>step %d: loss %.4f, gradient norm %.3f, learning rate "
+                        + "%.2e</title></circle>%n", x(s.step()),
                         y(axis, s.loss()), steps.size() > 120 ? "1.5" : "2.5", s.step(), s.loss(), s.gradNorm(), s.learningRate());
             }
         }
@@ -183,7 +187,8 @@ final class LossChart {
         }
 
         String label(double v) {
-            int decimals = Math.max(0, Math.min(6, (int) Math.ceil(-Math.log10(step) + (step / Math.pow(10, Math.floor(Math.log10(step))) == 2.5 ? 1 : 0) - 1e-9)));
+            int decimals = Math.max(0, Math.min(6, (int) Math.ceil(-Math.log10(step) + (step / Math.pow(10, Math.floor(Math.log10(step))) == 2.5 ? 1 : 0)
+                    - 1e-9)));
             return Figures.format("%." + decimals + "f", v);
         }
     }

@@ -52,7 +52,8 @@ record Question(String text, int[] prompt, String reference, int[] stopTokens) {
      * the beginning of the first there is. Data without questions leave it to the person.
      */
     static String toAsk(List<Row> rows) {
-        List<String> questions = rows.stream().map(r -> asked(r.example())).flatMap(Optional::stream).map(q -> q.strip().replaceAll("\\s+", " ")).filter(q -> !q.isEmpty()).toList();
+        List<String> questions = rows.stream().map(r -> asked(r.example())).flatMap(Optional::stream).map(q -> q.strip().replaceAll("\\s+", " "))
+                .filter(q -> !q.isEmpty()).toList();
         List<String> typeable = questions.stream().filter(q -> q.length() <= TYPED && q.length() >= 10 && TYPEABLE.matcher(q).matches()).toList();
         return typeable.stream().filter(q -> q.endsWith("?")).findFirst().or(() -> typeable.stream().findFirst())
                 .or(() -> questions.stream().map(Question::beginning).filter(q -> !q.isEmpty()).findFirst()).orElse("Your question");
@@ -79,7 +80,8 @@ record Question(String text, int[] prompt, String reference, int[] stopTokens) {
 
     /** What renders the conversations in some data; plain text needs no chat template, which not every model has. */
     static Optional<ChatEncoder> chat(List<Row> rows, BpeTokenizer tokenizer) {
-        return rows.stream().anyMatch(r -> r.example() instanceof Example.Conversation) ? Optional.of(ChatEncoder.of(tokenizer, ChatTemplate.Options.NONE)) : Optional.empty();
+        return rows.stream().anyMatch(r -> r.example() instanceof Example.Conversation) ? Optional.of(ChatEncoder.of(tokenizer, ChatTemplate.Options.NONE))
+                : Optional.empty();
     }
 
     /** The last answer of a conversation, and all that led up to it. */
@@ -89,7 +91,8 @@ record Question(String text, int[] prompt, String reference, int[] stopTokens) {
             return Optional.empty();
         }
         int answer = found.getAsInt();
-        return Optional.of(new Question(messages.get(answer - 1).content(), chat.encodePrompt(messages.subList(0, answer)), messages.get(answer).content(), chat.stopTokens()));
+        return Optional.of(new Question(messages.get(answer - 1).content(), chat.encodePrompt(messages.subList(0, answer)), messages.get(answer).content(),
+                chat.stopTokens()));
     }
 
     /** The place of the last answer that something leads up to. */

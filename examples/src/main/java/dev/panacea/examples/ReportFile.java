@@ -48,7 +48,8 @@ final class ReportFile {
     }
 
     private String page() {
-        html.append("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Fine-tuning of ")
+        html.append("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, "
+                + "initial-scale=1\">\n<title>Fine-tuning of ")
                 .append(escape(run.model().name())).append("</title>\n<style>\n").append(STYLE).append("</style>\n</head>\n<body>\n<main>\n");
         header();
         verdict();
@@ -67,14 +68,16 @@ final class ReportFile {
     }
 
     private void header() {
-        html.append("<header>\n<h1>Fine-tuning of ").append(escape(run.model().name())).append("</h1>\n<p>").append(escape(DATE.format(run.started()))).append(" · ")
+        html.append("<header>\n<h1>Fine-tuning of ").append(escape(run.model().name())).append("</h1>\n<p>").append(escape(DATE.format(run.started())))
+                .append(" · ")
                 .append(Figures.count(run.data().trainingExamples(), "example")).append(" from ").append(escape(run.data().source())).append(" · LoRA rank ")
                 .append(run.settings().lora().r()).append(", ").append(Figures.count(run.adapterParameters())).append(" trained parameters</p>\n</header>\n");
     }
 
     private void verdict() {
         Verdict verdict = Verdict.of(run);
-        html.append("<p class=\"card verdict ").append(verdict.kind().name().toLowerCase(Locale.ROOT).replace('_', '-')).append("\">").append(escape(verdict.sentence())).append("</p>\n");
+        html.append("<p class=\"card verdict ").append(verdict.kind().name().toLowerCase(Locale.ROOT).replace('_', '-')).append("\">")
+                .append(escape(verdict.sentence())).append("</p>\n");
     }
 
     private void tiles() {
@@ -98,12 +101,14 @@ final class ReportFile {
     }
 
     private void tile(String name, String value, String note) {
-        html.append("<div class=\"tile\"><div class=\"name\">").append(name).append("</div><div class=\"value\">").append(escape(value)).append("</div><div class=\"note\">")
+        html.append("<div class=\"tile\"><div class=\"name\">").append(name).append("</div><div class=\"value\">").append(escape(value))
+                .append("</div><div class=\"note\">")
                 .append(escape(note)).append("</div></div>\n");
     }
 
     private void chart() {
-        html.append("<section class=\"card\">\n<h2>Training loss</h2>\n<p class=\"legend\"><span><i class=\"key smooth\"></i>loss, smoothed</span> <span><i class=\"key raw\"></i>loss of each step</span> ")
+        html.append("<section class=\"card\">\n<h2>Training loss</h2>\n<p class=\"legend\"><span><i class=\"key smooth\"></i>loss, smoothed</span> <span><i "
+                + "class=\"key raw\"></i>loss of each step</span> ")
                 .append("<span><i class=\"key rate\"></i>learning rate, right axis</span></p>\n");
         for (LossChart.Size size : LossChart.Size.values()) {
             html.append(LossChart.svg(run.training().steps(), size));
@@ -113,7 +118,8 @@ final class ReportFile {
 
     private void comparison() {
         boolean requantized = run.model().requantized();
-        html.append("<section class=\"card\">\n<h2>").append(run.before().isPresent() ? "Before and after" : "Measured").append("</h2>\n<table>\n<thead><tr><th scope=\"col\">On held-out data</th>")
+        html.append("<section class=\"card\">\n<h2>").append(run.before().isPresent() ? "Before and after" : "Measured")
+                .append("</h2>\n<table>\n<thead><tr><th scope=\"col\">On held-out data</th>")
                 .append("<th scope=\"col\">Loss <small>lower is better</small></th><th scope=\"col\">Perplexity <small>lower is better</small></th>")
                 .append("<th scope=\"col\">BLEU <small>higher is better</small></th></tr></thead>\n<tbody>\n");
         if (requantized) {
@@ -129,12 +135,14 @@ final class ReportFile {
         }
         html.append("Loss is the mean negative log-likelihood per token of the answers, in nats; BLEU is sacreBLEU's, of greedy answers of at most ")
                 .append(run.settings().answerTokens()).append(" tokens. Held-out data: ").append(escape(run.data().heldOutSource())).append(", ")
-                .append(Figures.count(run.data().heldOutExamples(), "example")).append(" with ").append(Figures.count(run.after().loss().targetTokens(), "token"))
+                .append(Figures.count(run.data().heldOutExamples(), "example")).append(" with ")
+                .append(Figures.count(run.after().loss().targetTokens(), "token"))
                 .append(" to predict.</p>\n</section>\n");
     }
 
     private void score(String name, RunRecord.Score s, String attributes) {
-        html.append("<tr").append(attributes).append("><th scope=\"row\">").append(name).append("</th><td>").append(Figures.loss(s.loss().loss())).append("</td><td>")
+        html.append("<tr").append(attributes).append("><th scope=\"row\">").append(name).append("</th><td>").append(Figures.loss(s.loss().loss()))
+                .append("</td><td>")
                 .append(Figures.perplexity(s.loss().perplexity())).append("</td><td>").append(bleu(s.bleu())).append("</td></tr>\n");
     }
 
@@ -154,7 +162,8 @@ final class ReportFile {
             answer("In the data", s.reference());
             html.append("</div>\n</article>\n");
         }
-        html.append("<p class=\"note\">Answers of a language model, chosen by their place in the data and not by their quality. They are no advice, least of all medical.</p>\n</section>\n");
+        html.append("<p class=\"note\">Answers of a language model, chosen by their place in the data and not by their quality. They are no advice, least of "
+                + "all medical.</p>\n</section>\n");
     }
 
     private void answer(String name, String text) {
@@ -175,10 +184,13 @@ final class ReportFile {
         row("Training data", run.data().source() + ", " + Figures.count(run.data().trainingExamples(), "example"));
         row("Tokens trained on", Figures.format("%.0f %% of the training tokens", 100 * run.data().trainedShare()));
         row("LoRA", "rank " + s.lora().r() + ", alpha " + trimmed(s.lora().loraAlpha()) + " on " + String.join(", ", s.lora().targetModules()));
-        row("Length of the run", (t.maxSteps() > 0 ? "" : trimmed(t.numTrainEpochs()) + (t.numTrainEpochs() == 1 ? " epoch, " : " epochs, ")) + Figures.count(run.training().steps().size(), "step"));
+        row("Length of the run", (t.maxSteps() > 0 ? "" : trimmed(t.numTrainEpochs()) + (t.numTrainEpochs() == 1 ? " epoch, " : " epochs, "))
+                + Figures.count(run.training().steps().size(), "step"));
         row("Batch", Figures.batch(t) + ", up to " + Figures.count(t.maxSeqLength(), "token") + " each");
-        row("Learning rate", Figures.format("%s, %s schedule, %.0f %% warm-up", Figures.rate(t.learningRate()), t.lrSchedulerType().name().toLowerCase(Locale.ROOT), 100 * t.warmupRatio()));
-        row("AdamW", "β " + trimmed(t.adamBeta1()) + " and " + trimmed(t.adamBeta2()) + ", weight decay " + trimmed(t.weightDecay()) + ", clipping at " + trimmed(t.maxGradNorm())
+        row("Learning rate", Figures.format("%s, %s schedule, %.0f %% warm-up", Figures.rate(t.learningRate()),
+                t.lrSchedulerType().name().toLowerCase(Locale.ROOT), 100 * t.warmupRatio()));
+        row("AdamW", "β " + trimmed(t.adamBeta1()) + " and " + trimmed(t.adamBeta2()) + ", weight decay " + trimmed(t.weightDecay()) + ", clipping at "
+                + trimmed(t.maxGradNorm())
                 + (t.optim() == OptimizerType.ADAMW_8BIT ? ", moments in 8 bits" : ""));
         row("Seed", Long.toString(t.seed()));
         html.append("</dl>\n<dl>\n");
@@ -189,7 +201,8 @@ final class ReportFile {
         row("Tokens trained", Figures.count(run.training().tokens()) + " at " + Figures.format("%.0f", run.training().tokensPerSecond()) + " per second");
         row("Peak resident memory", bytes(run.peakResidentBytes(), "not known on this system"));
         MemoryPlan plan = run.training().plan();
-        row(plan.onDevice() ? "GPU memory of training" : "Memory of training", "planned " + ByteCount.text(plan.total()) + ", measured " + bytes(run.training().peakBytes(), "nothing on this system")
+        row(plan.onDevice() ? "GPU memory of training" : "Memory of training", "planned " + ByteCount.text(plan.total()) + ", measured "
+                + bytes(run.training().peakBytes(), "nothing on this system")
                 + "; one step " + ByteCount.text(plan.step()) + (plan.checkpointing() ? ", with" : ", without")
                 + " gradient checkpointing");
         for (Map.Entry<String, Duration> phase : run.phases().entrySet()) {

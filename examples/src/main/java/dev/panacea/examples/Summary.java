@@ -23,7 +23,8 @@ final class Summary {
         console.line("");
         boolean onDevice = run.training().plan().onDevice();
         OptionalLong peak = onDevice ? run.training().peakBytes() : run.peakResidentBytes();
-        console.line(Figures.format("%.0f training tokens per second, peak %s %s, %s in all", run.training().tokensPerSecond(), onDevice ? "GPU memory" : "memory",
+        console.line(Figures.format("%.0f training tokens per second, peak %s %s, %s in all", run.training().tokensPerSecond(), onDevice ? "GPU memory"
+                : "memory",
                 peak.isPresent() ? ByteCount.text(peak.getAsLong()) : "not known", Figures.duration(run.total())));
         console.line("Adapter:  " + run.settings().output().adapter() + "  (PEFT format)");
         console.line("Metrics:  " + run.settings().output().metrics());
@@ -46,7 +47,8 @@ final class Summary {
         }
         if (!run.samples().isEmpty()) {
             console.line("");
-            console.paragraph("These questions were chosen by their place in the data. The answers show a style; they are no advice, least of all medical.", "  ");
+            console.paragraph("These questions were chosen by their place in the data. The answers show a style; they are no advice, least of all "
+                    + "medical.", "  ");
         }
     }
 

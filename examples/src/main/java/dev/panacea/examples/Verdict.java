@@ -36,10 +36,12 @@ record Verdict(Kind kind, String sentence) {
                     + String.join("; ", measures(Optional.empty(), after)) + ".");
         }
         double loss = moved(before.get().loss().loss() - after.loss().loss(), LOSS_MOVES);
-        double bleu = before.get().bleu().isPresent() && after.bleu().isPresent() ? moved(after.bleu().getAsDouble() - before.get().bleu().getAsDouble(), BLEU_MOVES) : 0;
+        double bleu = before.get().bleu().isPresent() && after.bleu().isPresent()
+                ? moved(after.bleu().getAsDouble() - before.get().bleu().getAsDouble(), BLEU_MOVES) : 0;
         String figures = String.join("; ", measures(before, after)) + ".";
         if (loss * bleu < 0) {
-            return new Verdict(Kind.MIXED, (loss > 0 ? "Mixed, perplexity got better and BLEU worse: " : "Mixed, perplexity got worse and BLEU better: ") + figures);
+            return new Verdict(Kind.MIXED, (loss > 0 ? "Mixed, perplexity got better and BLEU worse: " : "Mixed, perplexity got worse and BLEU better: ")
+                    + figures);
         }
         if (loss + bleu == 0) {
             return new Verdict(Kind.NO_DIFFERENCE, "It made next to no difference: " + figures);
@@ -49,7 +51,8 @@ record Verdict(Kind kind, String sentence) {
         }
         // Who had the weights as loaded may have lost more by the quantization than the training brought.
         Optional<RunRecord.Score> better = asLoaded.filter(s -> s.loss().loss() < after.loss().loss());
-        return new Verdict(Kind.HELPED, better.map(s -> "It helped, but by less than quantization had cost (perplexity " + perplexity(s) + " as loaded): ").orElse("It helped: ") + figures);
+        return new Verdict(Kind.HELPED, better.map(s -> "It helped, but by less than quantization had cost (perplexity " + perplexity(s)
+                + " as loaded): ").orElse("It helped: ") + figures);
     }
 
     /** 1 for better, -1 for worse, 0 for neither. A loss that was no number can only have got better. */

@@ -18,11 +18,13 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** The command that the end of a run proposes: its question and its paths survive a copy into a shell. */
 class ProposedCommandTest {
     private static List<Row> questions(String... texts) {
-        return Arrays.stream(texts).map(t -> new Row("data.jsonl, line 1", new Example.Conversation(List.of(Message.user(t), Message.assistant("yes"))))).toList();
+        return Arrays.stream(texts).map(t -> new Row("data.jsonl, line 1", new Example.Conversation(List.of(Message.user(t),
+                Message.assistant("yes"))))).toList();
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"out", "my run/adapter", "it's", "a \"b\" c", "$HOME `id` \\ !", "", "~", "* ? [a]", "a;b|c&d", "-x", "über/運転", "two\nlines", "'", "#1", "(x)", "\\"})
+    @ValueSource(strings = {"out", "my run/adapter", "it's", "a \"b\" c", "$HOME `id` \\ !", "", "~", "* ? "
+            + "[a]", "a;b|c&d", "-x", "über/運転", "two\nlines", "'", "#1", "(x)", "\\"})
     @DisabledOnOs(OS.WINDOWS)
     void aShellReadsBackWhatWasMeant(String text) throws Exception {
         Process shell = new ProcessBuilder("sh", "-c", "printf %s " + ShellWord.of(text)).start();
@@ -40,7 +42,8 @@ class ProposedCommandTest {
 
     @Test
     void asksTheFirstHeldOutQuestionThatIsShortAndSafe() {
-        assertThat(Question.toAsk(questions("x ".repeat(100), "What does `rm -rf $HOME` do?", "--help me please", "Is a fever of 39\nbad?\n", "Another one?"))).isEqualTo("Is a fever of 39 bad?");
+        assertThat(Question.toAsk(questions("x ".repeat(100), "What does `rm -rf $HOME` do?", "--help me please", "Is a fever of 39\nbad?\n", "Another "
+                + "one?"))).isEqualTo("Is a fever of 39 bad?");
         assertThat(Question.toAsk(questions("no", "I’ve had it for days"))).isEqualTo("I’ve had it for days");
     }
 
@@ -56,6 +59,7 @@ class ProposedCommandTest {
     void dataWithoutQuestionsLeaveItToThePerson() {
         assertThat(Question.toAsk(List.of(new Row("data.txt, line 1", new Example.Text("Once upon a time"))))).isEqualTo("Your question");
         assertThat(Question.toAsk(questions("$$$"))).isEqualTo("Your question");
-        assertThat(Question.toAsk(List.of(new Row("d.jsonl, line 1", new Example.PromptCompletion("Complete this sentence:", " no"))))).isEqualTo("Complete this sentence:");
+        assertThat(Question.toAsk(List.of(new Row("d.jsonl, line 1", new Example.PromptCompletion("Complete this sentence:", " no"))))).isEqualTo("Complete "
+                + "this sentence:");
     }
 }

@@ -27,7 +27,8 @@ class VerdictTest {
 
     @Test
     void saysThatItGotWorse() {
-        assertThat(verdict(score(17.93, 7.82), score(1247.9, 1.3)).sentence()).isEqualTo("It got worse: perplexity 17.9 → 1,248, lower is better; BLEU 7.82 → 1.30, higher is better.");
+        assertThat(verdict(score(17.93, 7.82), score(1247.9, 1.3)).sentence()).isEqualTo("It got worse: perplexity 17.9 → 1,248, lower is better; BLEU 7.82 "
+                + "→ 1.30, higher is better.");
         assertThat(verdict(score(17.93, 7.82), score(17.93, 5)).kind()).isEqualTo(Verdict.Kind.WORSE);
     }
 
@@ -51,7 +52,8 @@ class VerdictTest {
     void withNothingMeasuredBeforeNothingIsClaimed() {
         Verdict v = Verdict.of(Optional.empty(), Optional.empty(), score(17.93, 7.82));
         assertThat(v.kind()).isEqualTo(Verdict.Kind.UNKNOWN);
-        assertThat(v.sentence()).isEqualTo("Whether it helped is not known, since the model was measured after the training only: perplexity 17.9, lower is better; BLEU 7.82, higher is better.");
+        assertThat(v.sentence()).isEqualTo("Whether it helped is not known, since the model was measured after the training only: perplexity 17.9, lower is "
+                + "better; BLEU 7.82, higher is better.");
     }
 
     @Test
