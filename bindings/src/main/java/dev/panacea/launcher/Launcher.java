@@ -11,30 +11,48 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * Starts the program whatever Java the user typed: on Java 22 or newer in this very process, on an older one in a newer JDK that is
- * installed on this machine. This package is compiled for Java 8, so that an old Java can at least say what is missing.
+ * installed on this machine. A second process is also started where names and questions are more than ASCII and the user's language is not set
+ * to UTF-8, since Java settles that at its start. This package is compiled for Java 8, so that an old Java can at least say what is missing.
  */
 public final class Launcher {
     /** The first Java whose foreign function interface is final. */
     static final int NEEDED = 22;
     /** The resource of each program's own jar, beside this class, that names its main class. */
     private static final String PROGRAM = "program";
-    /** Set in the process that this one starts: a JDK that lies about its version must not make us start processes for ever. */
+    /**
+     * Set in the process that this one starts, to the id of this one: a JDK that lies about its version must not make us start processes for
+     * ever, and the second process ends when this one does.
+     */
     private static final String CHILD = "panacea.launcher.child";
+    /** Set in a process whose arguments are encoded, to the number of those that come before the program's own and are properties for Java. */
+    private static final String ENCODED = "panacea.launcher.encoded";
 
     private Launcher() {}
 
+    /** Runs the program; its exit code is that of this process. */
     public static void main(String[] args) throws Throwable {
         int present = JdkSearch.feature(System.getProperty("java.specification.version"));
-        if (present >= NEEDED) {
-            runHere(args);
-        } else if (System.getProperty(CHILD) != null) {
+        String parent = System.getProperty(CHILD);
+        if (parent != null && present < NEEDED) {
             fail(System.getProperty("java.home") + " is Java " + present + ", against what its release file says. Repair or remove it, or set PANACEA_JAVA_HOME to a JDK "
                     + NEEDED + " or newer.");
+        } else if (parent != null) {
+            ParentWatch.start(parent);
+            runHere(received(args, System.getProperty(ENCODED)));
+        } else if (present < NEEDED) {
+            runInAnotherProcess(newerJava(present), RawArguments.ofThisProcess(), args);
         } else {
-            runInNewerJava(present, args);
+            RawArguments raw = RawArguments.ofThisProcess();
+            Optional<File> java = JdkSearch.javaOf(new File(System.getProperty("java.home")));
+            if (java.isPresent() && !raw.areRead() && raw.areUtf8() && raw.needUtf8()) {
+                runInAnotherProcess(java.get(), raw, args);
+            } else {
+                runHere(args);
+            }
         }
     }
 
@@ -52,23 +70,37 @@ public final class Launcher {
         }
     }
 
-    private static void runInNewerJava(int present, String[] args) throws IOException, InterruptedException, URISyntaxException {
+    private static File newerJava(int present) {
         JdkSearch.Found found = JdkSearch.ofThisMachine().newest(NEEDED);
         if (!found.java.isPresent()) {
             fail(whatToInstall(present, found, System.getProperty("os.name")));
         }
-        List<String> command = new ArrayList<>();
-        command.add(found.java.get().getPath());
-        command.addAll(passedOn(ManagementFactory.getRuntimeMXBean().getInputArguments()));
-        command.add("-D" + CHILD + "=true");
-        File code = new File(Launcher.class.getProtectionDomain().getCodeSource().getLocation().toURI());
-        if (code.isFile()) {
-            command.addAll(Arrays.asList("-jar", code.getPath()));
-        } else {
-            command.addAll(Arrays.asList("--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"), Launcher.class.getName()));
+        return found.java.get();
+    }
+
+    private static void runInAnotherProcess(File java, RawArguments raw, String[] args) throws InterruptedException, URISyntaxException {
+        List<String> options = new ArrayList<>();
+        for (String o : passedOn(ManagementFactory.getRuntimeMXBean().getInputArguments())) {
+            options.add(raw.option(o));
         }
-        command.addAll(Arrays.asList(args));
-        Process child = new ProcessBuilder(command).inheritIO().start();
+        List<String> command = new ArrayList<>();
+        command.add(java.getPath());
+        command.add("-D" + CHILD + "=" + ParentWatch.pid());
+        File code = new File(Launcher.class.getProtectionDomain().getCodeSource().getLocation().toURI());
+        List<String> program = code.isFile() ? Arrays.asList("-jar", code.getPath())
+                : Arrays.asList("--enable-native-access=ALL-UNNAMED", "-cp", System.getProperty("java.class.path"), Launcher.class.getName());
+        command.addAll(sent(options, program, raw.arguments(args)));
+        ProcessBuilder builder = new ProcessBuilder(command).inheritIO();
+        if (!raw.areRead() && raw.areUtf8()) {
+            builder.environment().put("LC_ALL", "C.UTF-8");
+        }
+        Process child;
+        try {
+            child = builder.start();
+        } catch (IOException e) {
+            fail("Cannot start " + java + ": " + e.getMessage() + ". Repair it, or set PANACEA_JAVA_HOME to another JDK " + NEEDED + " or newer.");
+            return;
+        }
         // Ctrl-C reaches both processes, a kill this one only; either way the child gets to clean up before this one goes.
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             child.destroy();
@@ -79,6 +111,50 @@ public final class Launcher {
             }
         }));
         System.exit(child.waitFor());
+    }
+
+    /** What follows the name of the second {@code java}: as it stands if it is ASCII, else encoded, since Java may not be able to write it out. */
+    static List<String> sent(List<String> options, List<String> program, List<String> arguments) {
+        List<String> plain = new ArrayList<>();
+        List<String> encoded = new ArrayList<>();
+        for (String o : options) {
+            if (RawArguments.isAscii(o)) {
+                plain.add(o);
+            } else if (o.startsWith("-D")) {
+                encoded.add(RawArguments.encode(o.substring(2)));
+            }
+        }
+        int properties = encoded.size();
+        if (properties > 0 || !arguments.stream().allMatch(RawArguments::isAscii)) {
+            plain.add("-D" + ENCODED + "=" + properties);
+            arguments.forEach(a -> encoded.add(RawArguments.encode(a)));
+        } else {
+            encoded.addAll(arguments);
+        }
+        plain.addAll(program);
+        plain.addAll(encoded);
+        return plain;
+    }
+
+    /**
+     * The reverse of {@link #sent}, in the second process: properties are set, and what remains are the program's arguments.
+     *
+     * @param encoded how many properties come first; null if nothing is encoded
+     */
+    static String[] received(String[] args, String encoded) {
+        if (encoded == null) {
+            return args;
+        }
+        int properties = Integer.parseInt(encoded);
+        List<String> decoded = new ArrayList<>();
+        for (String a : args) {
+            decoded.add(RawArguments.decode(a));
+        }
+        for (String property : decoded.subList(0, properties)) {
+            String[] parts = property.split("=", 2);
+            System.setProperty(parts[0], parts.length > 1 ? parts[1] : "");
+        }
+        return decoded.subList(properties, decoded.size()).toArray(new String[0]);
     }
 
     /** The options of this JVM that mean the same in a newer one; agents and debuggers belong to this process. */

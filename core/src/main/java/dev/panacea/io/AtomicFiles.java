@@ -71,13 +71,22 @@ public final class AtomicFiles {
         }
     }
 
+    /** Whether a name is one under which a file or folder {@code name} is written until it is whole; one that stays was left by a process that was killed. */
+    public static boolean isUnfinished(String candidate, String name) {
+        return candidate.startsWith("." + name + ".") && candidate.substring(name.length() + 2).matches("[0-9a-z]{1,13}\\.incomplete");
+    }
+
     /** A name in the same folder that nobody else uses. */
     static Path beside(Path file) {
         return file.resolveSibling("." + file.getFileName() + "." + Long.toString(ThreadLocalRandom.current().nextLong() >>> 1, 36) + ".incomplete");
     }
 
-    /** Moves in one step, so that a reader sees the old file or the new one. */
-    static void move(Path from, Path to) throws IOException {
+    /**
+     * Moves a file, or a folder to where there is none, in one step, so that a reader sees the old one or the new one.
+     *
+     * @throws IOException if it cannot be moved, or a folder is in its place
+     */
+    public static void move(Path from, Path to) throws IOException {
         if (Files.isDirectory(to)) {
             throw new IOException("it is a folder");
         }

@@ -10,8 +10,8 @@ import java.nio.file.NotDirectoryException;
 import java.nio.file.Path;
 import java.nio.file.ReadOnlyFileSystemException;
 
-/** What went wrong with a file, and what to do about it, in words. */
-final class FileErrors {
+/** What went wrong with a file, and what to do about it, in words. Thread-safe. */
+public final class FileErrors {
     private FileErrors() {}
 
     /** A failed read of {@code file}. */
@@ -24,7 +24,8 @@ final class FileErrors {
         return new PanaceaException("Cannot write " + file + ": " + reason(cause, file), cause);
     }
 
-    private static String reason(Exception cause, Path file) {
+    /** Why {@code file} could not be read or written, and the remedy, without its name. */
+    public static String reason(Exception cause, Path file) {
         String message = String.valueOf(cause.getMessage());
         if (message.contains("No space left on device") || message.contains("not enough space") || message.contains("Disk quota exceeded")) {
             return "the disk is full; free some space or choose another folder";

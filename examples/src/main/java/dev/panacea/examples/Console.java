@@ -53,10 +53,18 @@ final class Console {
                 terminal && (noColour == null || noColour.isEmpty()));
     }
 
-    /** Where no language is set, as in most containers, Java would print a question mark for every é; terminals have shown UTF-8 for decades. */
     private static PrintStream stream(FileDescriptor descriptor, String encodingProperty) {
-        Charset charset = Charset.forName(System.getProperty(encodingProperty, "UTF-8"), StandardCharsets.UTF_8);
-        return new PrintStream(new FileOutputStream(descriptor), true, charset.equals(StandardCharsets.US_ASCII) ? StandardCharsets.UTF_8 : charset);
+        Charset charset = charset(System.getProperty("os.name"), System.getProperty(encodingProperty), System.getProperty("native.encoding"));
+        return new PrintStream(new PipeOutput(new FileOutputStream(descriptor)), true, charset);
+    }
+
+    /**
+     * UTF-8, as terminals and programs have read it for decades, whatever the language is set to: where none is, as in most containers, Java would
+     * print a question mark for every é. A terminal of Windows has an encoding of its own, and who asks Java for one gets it.
+     */
+    static Charset charset(String system, String encoding, String languages) {
+        boolean own = encoding != null && (system.startsWith("Windows") || !encoding.equals(languages));
+        return own ? Charset.forName(encoding, StandardCharsets.UTF_8) : StandardCharsets.UTF_8;
     }
 
     /** For text of this program's own, such as its help. */

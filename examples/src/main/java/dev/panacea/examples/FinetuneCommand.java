@@ -56,6 +56,8 @@ import picocli.CommandLine.Spec;
 public final class FinetuneCommand implements Callable<Integer> {
     private static final int FAILED = 1;
     private static final int WRONG_OPTION = 2;
+    /** What a shell reports of a program that was stopped because nobody reads its output. */
+    private static final int NO_READER = 128 + 13;
     private static final Set<String> FOR_CHAT = Set.of("--chat", "--model", "--output", "--quantization", "--device", "--answer-tokens", "--verbose");
 
     private final Console console;
@@ -215,6 +217,8 @@ public final class FinetuneCommand implements Callable<Integer> {
     static int run(Console console, String... args) {
         CommandLine commandLine = new CommandLine(new FinetuneCommand(console));
         commandLine.getCommandSpec().versionProvider(() -> Versions.lines().toArray(String[]::new));
+        // A question may begin with @, which is no file of options then.
+        commandLine.setExpandAtFiles(false);
         commandLine.setOut(console.out());
         commandLine.setColorScheme(CommandLine.Help.defaultColorScheme(console.colour() ? CommandLine.Help.Ansi.ON : CommandLine.Help.Ansi.OFF));
         commandLine.setParameterExceptionHandler((e, a) -> {
@@ -224,6 +228,8 @@ public final class FinetuneCommand implements Callable<Integer> {
         commandLine.setExecutionExceptionHandler((e, c, parsed) -> failed(console, e, parsed.hasMatchedOption("--verbose")));
         try {
             return commandLine.execute(args);
+        } catch (PipeOutput.Closed e) {
+            return NO_READER;
         } catch (Error e) {
             // Memory that ran out, first of all; picocli leaves errors alone.
             return failed(console, e, Arrays.asList(args).contains("--verbose"));
@@ -455,7 +461,7 @@ public final class FinetuneCommand implements Callable<Integer> {
         try {
             return Path.of(value);
         } catch (java.nio.file.InvalidPathException e) {
-            throw wrong(option, value, "this cannot be the name of a file (" + e.getReason() + ")");
+            throw wrong(option, value, "this cannot be the name of a file (" + e.getReason() + ")" + (value.indexOf('\0') >= 0 ? "" : "; set LC_ALL to a language in UTF-8, such as C.UTF-8"));
         }
     }
 

@@ -1,7 +1,6 @@
 package dev.panacea.examples;
 
 import dev.panacea.data.MaskAudit;
-import dev.panacea.io.AtomicFiles;
 import dev.panacea.kernels.Backends;
 import dev.panacea.kernels.CpuKernels;
 import dev.panacea.kernels.CpuTier;
@@ -25,6 +24,9 @@ import java.util.stream.IntStream;
 
 /** The whole job, from settings to a tuned adapter with the proof that it helped. {@link #run} is its table of contents. */
 final class FinetunePipeline {
+    /** What metrics.json and report.html of a common run take at most. */
+    private static final long REPORT_BYTES = 256 << 10;
+
     private final FinetuneSettings settings;
     private final Console console;
     private final PhaseClock clock = new PhaseClock();
@@ -41,11 +43,12 @@ final class FinetunePipeline {
 
     /** Runs everything; what a user can act on comes as {@link dev.panacea.kernels.PanaceaException}. */
     void run() {
-        boolean replaces = settings.output().prepare();
         // Beside the loading of the kernels; what goes wrong in it is told at the first rendering.
         CompletableFuture.runAsync(ChatTemplate::warmUp);
-        try (Interruption interruption = new Interruption(console, this::farewell); Kernels kernels = clock.time("start", () -> Backends.open(settings.device()))) {
-            introduce(kernels, replaces);
+        try (RunOutput output = RunOutput.open(settings.output());
+                Interruption interruption = new Interruption(console, this::farewell, output::close);
+                Kernels kernels = clock.time("start", () -> Backends.open(settings.device()))) {
+            introduce(kernels, output.replaces());
             try (BaseModel base = findModel()) {
                 RunData data = readData(base);
 
@@ -53,18 +56,19 @@ final class FinetunePipeline {
                 Quantization quantization = settings.quantization().orElseGet(base::quantization);
                 Optional<Measurement> asLoaded = settings.evalOnStart() && quantization == Quantization.NF4 ? Optional.of(measureAsLoaded(kernels, base, data)) : Optional.empty();
                 try (LlamaModel model = load(kernels, base, quantization); LoraAdapter adapter = LoraAdapter.create(model, settings.lora(), settings.training().seed())) {
+                    output.requireSpace(adapter.parameterCount() * Float.BYTES + REPORT_BYTES);
                     Optional<Measurement> before = settings.evalOnStart() ? Optional.of(measure(model, base, data, "before")) : Optional.empty();
                     asLoaded.ifPresent(a -> console.line("So " + Figures.quantizationCost(before.orElseThrow().score().loss().loss() - a.score().loss().loss())));
 
                     TrainingResult training = train(model, adapter, data);
-                    save(interruption, base, model, adapter, data);
+                    save(interruption, output, base, model, adapter, data);
 
                     console.heading("After training");
                     Measurement after = measure(model, base, data, "after");
 
                     RunRecord run = new RunRecord(started, settings, about(base, model), about(data), adapter.parameterCount(), asLoaded.or(() -> before).map(Measurement::score),
                             before.map(Measurement::score), after.score(), training, samples(data, before, after), memory.bytes(), clock.phases(), RunRecord.Machine.of(kernels));
-                    interruption.writing(() -> write(run));
+                    interruption.writing(() -> output.write(MetricsFile.json(run), ReportFile.html(run)));
                     Summary.print(run, console);
                 }
             }
@@ -167,15 +171,14 @@ final class FinetunePipeline {
         return result;
     }
 
-    private void save(Interruption interruption, BaseModel base, LlamaModel model, LoraAdapter adapter, RunData data) {
+    private void save(Interruption interruption, RunOutput output, BaseModel base, LlamaModel model, LoraAdapter adapter, RunData data) {
         console.doing("Saving the adapter");
         clock.time("save", () -> {
             interruption.writing(() -> {
-                settings.output().forgetEarlierReports();
-                adapter.toPeft(base.reference()).write(settings.output().adapter());
+                output.save(adapter.toPeft(base.reference()), written -> AdapterCheck.reload(model, adapter, written, data.heldOut().getFirst().inputIds()));
                 adapterSaved = true;
             });
-            return AdapterCheck.reload(model, adapter, settings.output().adapter(), data.heldOut().getFirst().inputIds());
+            return adapterSaved;
         });
         console.done(settings.output().adapter() + ", read back: the same logits");
     }
@@ -194,11 +197,6 @@ final class FinetunePipeline {
     private static List<RunRecord.Sample> samples(RunData data, Optional<Measurement> before, Measurement after) {
         return IntStream.range(0, Math.min(RunData.SAMPLES, data.questions().size())).mapToObj(i -> new RunRecord.Sample(data.questions().get(i).text(),
                 data.questions().get(i).reference(), before.map(b -> b.answers().get(i)), after.answers().get(i))).toList();
-    }
-
-    private void write(RunRecord run) {
-        AtomicFiles.writeString(settings.output().metrics(), MetricsFile.json(run));
-        AtomicFiles.writeString(settings.output().report(), ReportFile.html(run));
     }
 
     private String farewell() {

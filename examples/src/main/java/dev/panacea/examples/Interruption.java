@@ -12,17 +12,24 @@ final class Interruption implements AutoCloseable {
     private final ReentrantLock writing = new ReentrantLock();
     private final Thread hook;
 
-    /** @param farewell asked for when the program is stopped */
-    Interruption(Console console, Supplier<String> farewell) {
+    /**
+     * @param farewell asked for when the program is stopped
+     * @param tidying done then, when nothing is being written any more
+     */
+    Interruption(Console console, Supplier<String> farewell, Runnable tidying) {
         hook = new Thread(() -> {
             try {
                 // A write takes moments; a disk that hangs must not keep the program for ever.
                 if (writing.tryLock(20, TimeUnit.SECONDS)) {
+                    tidying.run();
                     console.endLine();
                     console.line("Stopped. " + farewell.get());
                 }
             } catch (InterruptedException e) {
                 Thread.currentThread().interrupt();
+            } catch (PipeOutput.Closed e) {
+                // Nobody listens.
+                return;
             }
         }, "farewell");
         Runtime.getRuntime().addShutdownHook(hook);
