@@ -51,7 +51,7 @@ import picocli.CommandLine.Spec;
             "  java -jar finetune-example.jar --model models/Llama-3.2-1B-Instruct --rank 16 --max-steps 200",
             "  java -jar finetune-example.jar --chat \"I have had a headache for three days.\"",
             "",
-            "Exit codes: 0 done, 1 failed, 2 wrong option, 130 stopped with Ctrl-C."
+            "Exit codes: 0 done, 1 failed, 2 wrong option, 130 stopped with Ctrl-C, 141 nobody reads the output."
         })
 public final class FinetuneCommand implements Callable<Integer> {
     private static final int FAILED = 1;

@@ -77,8 +77,10 @@ final class OutputLock implements AutoCloseable {
     private static Optional<OutputLock> attempt(Path file) throws IOException, Held {
         FileChannel channel = FileChannel.open(file, Set.of(StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE, LinkOption.NOFOLLOW_LINKS));
         boolean taken = false;
+        boolean locked = false;
         try {
-            if (!lock(channel)) {
+            locked = lock(channel);
+            if (!locked) {
                 throw new Held(owner(channel));
             }
             // Java cannot tell whether this is still the file of that name, so a length that no other run will choose has to say it.
@@ -88,6 +90,11 @@ final class OutputLock implements AutoCloseable {
             channel.write(ByteBuffer.wrap((text + " ".repeat(length - text.length())).getBytes(StandardCharsets.US_ASCII)), 0);
             taken = Files.exists(file, LinkOption.NOFOLLOW_LINKS) && Files.size(file) == channel.size();
             return taken ? Optional.of(new OutputLock(file, channel)) : Optional.empty();
+        } catch (IOException e) {
+            if (locked) {
+                Files.deleteIfExists(file);
+            }
+            throw e;
         } finally {
             if (!taken) {
                 channel.close();

@@ -13,8 +13,8 @@ final class PipeOutput extends FilterOutputStream {
         super(out);
     }
 
-    /** Nobody reads any more. There is nothing to tell, and nobody to tell it to. */
-    static final class Closed extends RuntimeException {
+    /** Nobody reads any more: there is nothing to tell, and nobody to tell it to. An Error, so that nobody on the way takes it for a failure to be told. */
+    static final class Closed extends Error {
         private static final long serialVersionUID = 1L;
 
         Closed(IOException cause) {

@@ -6,6 +6,7 @@ import dev.panacea.io.FileErrors;
 import dev.panacea.io.PeftAdapter;
 import dev.panacea.kernels.PanaceaException;
 import java.io.IOException;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
 import java.nio.file.LinkOption;
@@ -60,13 +61,30 @@ final class RunOutput implements AutoCloseable {
             opened = true;
             return output;
         } catch (IOException e) {
-            throw output.wrong("cannot write there: " + FileErrors.reason(e, folder.path()));
+            throw output.wrong("cannot write there: " + FileErrors.reason(e, folder.path()) + owner(e));
         } catch (OutputLock.Held e) {
             throw output.wrong("another run has it (" + e.getMessage() + "); wait until that has ended, or choose another folder");
         } finally {
             if (!opened) {
                 output.close();
             }
+        }
+    }
+
+    /** Whose a folder is that one may not write to; empty for other errors. */
+    private static String owner(IOException e) {
+        if (!(e instanceof AccessDeniedException denied) || denied.getFile() == null) {
+            return "";
+        }
+        try {
+            Path denying = Path.of(denied.getFile()).toAbsolutePath();
+            while (!Files.exists(denying)) {
+                denying = denying.getParent();
+            }
+            Path where = Files.isDirectory(denying) ? denying : denying.getParent();
+            return " (" + where + " belongs to " + Files.getOwner(where) + ")";
+        } catch (IOException | UnsupportedOperationException unknown) {
+            return "";
         }
     }
 
@@ -255,9 +273,10 @@ final class RunOutput implements AutoCloseable {
             check.accept(written);
             replaceAdapter(written);
         } catch (IOException e) {
-            throw elsewhere(adapter, new PanaceaException("Cannot write " + folder.adapter() + ": " + FileErrors.reason(e, folder.adapter()), e));
+            throw elsewhere(adapter, e);
         } catch (PanaceaException e) {
-            throw e.getCause() instanceof IOException ? elsewhere(adapter, e) : e;
+            // A value that is not finite, or an adapter read back as another: no other folder would help.
+            throw e.getCause() instanceof IOException io ? elsewhere(adapter, io) : e;
         }
         made.clear();
     }
@@ -276,14 +295,15 @@ final class RunOutput implements AutoCloseable {
     }
 
     /** Hours of work must not be lost to a full disk. */
-    private PanaceaException elsewhere(PeftAdapter adapter, PanaceaException refusal) {
+    private PanaceaException elsewhere(PeftAdapter adapter, IOException refusal) {
+        String problem = "Cannot write " + folder.adapter() + ": " + FileErrors.reason(refusal, folder.adapter());
         List<String> refusals = new ArrayList<>();
         for (Path parent : fallbacks) {
             try {
                 OutputFolder fallback = new OutputFolder(Files.createTempDirectory(parent, OutputFolder.DEFAULT + "-"));
                 try {
                     adapter.write(fallback.adapter());
-                    return new PanaceaException(refusal.getMessage() + ". The trained adapter is in " + fallback.adapter() + " instead, and answers with --output " + fallback, refusal);
+                    return new PanaceaException(problem + ". The trained adapter is in " + fallback.adapter() + " instead, and answers with --output " + fallback, refusal);
                 } catch (PanaceaException e) {
                     Files.deleteIfExists(fallback.path());
                     refusals.add(e.getMessage());
@@ -292,7 +312,7 @@ final class RunOutput implements AutoCloseable {
                 refusals.add("Cannot write " + parent + ": " + FileErrors.reason(e, parent));
             }
         }
-        return new PanaceaException(refusal.getMessage() + ". The trained adapter is lost, since no other folder takes it: " + String.join("; ", refusals), refusal);
+        return new PanaceaException(problem + ". The trained adapter is lost, since no other folder takes it: " + String.join("; ", refusals), refusal);
     }
 
     /**

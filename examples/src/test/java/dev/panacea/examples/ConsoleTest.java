@@ -1,9 +1,12 @@
 package dev.panacea.examples;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.panacea.train.StepReport;
 import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -144,5 +147,32 @@ class ConsoleTest {
     @CsvSource({"0, 0.0 s", "4210, 4.2 s", "59949, 59.9 s", "59950, 1:00 min", "65000, 1:05 min", "3599600, 1:00:00 h", "7380000, 2:03:00 h"})
     void durations(long millis, String text) {
         assertThat(Figures.duration(Duration.ofMillis(millis))).isEqualTo(text);
+    }
+
+    @Test
+    void outputIsUtf8UnlessAnotherEncodingIsMeant() {
+        assertThat(Console.charset("Linux", "ANSI_X3.4-1968", "ANSI_X3.4-1968")).isEqualTo(StandardCharsets.UTF_8);
+        assertThat(Console.charset("Linux", "ISO-8859-1", "ISO-8859-1")).isEqualTo(StandardCharsets.UTF_8);
+        assertThat(Console.charset("Linux", "ISO-8859-1", "UTF-8")).as("asked for").isEqualTo(StandardCharsets.ISO_8859_1);
+        assertThat(Console.charset("Windows 11", "ISO-8859-1", "ISO-8859-1")).as("the terminal's").isEqualTo(StandardCharsets.ISO_8859_1);
+        assertThat(Console.charset("Linux", null, "UTF-8")).isEqualTo(StandardCharsets.UTF_8);
+    }
+
+    @Test
+    void aReaderThatHasGoneEndsTheWorkAndAFullDiskDoesNot() {
+        for (String reason : new String[] {"Broken pipe", "No space left on device"}) {
+            OutputStream broken = new OutputStream() {
+                @Override
+                public void write(int b) throws IOException {
+                    throw new IOException(reason);
+                }
+            };
+            Console console = new Console(new PrintStream(new PipeOutput(broken), true, StandardCharsets.UTF_8), System.err, false, false);
+            if (reason.equals("Broken pipe")) {
+                assertThatThrownBy(() -> console.line("x")).isInstanceOf(PipeOutput.Closed.class);
+            } else {
+                console.line("x");
+            }
+        }
     }
 }

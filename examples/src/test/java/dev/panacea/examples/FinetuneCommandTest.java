@@ -118,6 +118,13 @@ class FinetuneCommandTest {
     }
 
     @Test
+    void aQuestionMayBeginWithAnAt() throws IOException {
+        Path options = Files.writeString(folder.resolve("options"), "--rank 4");
+        Run run = Run.of("--chat", "@" + options, "--output", folder.resolve("none").toString());
+        assertThat(run.err()).contains("There is no adapter in").hasLineCount(1);
+    }
+
+    @Test
     void helpFitsAHundredColumnsAndNamesEveryOption() {
         Run run = Run.of("--help");
         assertThat(run.exitCode()).isZero();
