@@ -42,6 +42,7 @@ final class DynamicLibrary {
     /** Opens the library, if that has not been done; the file it came from. */
     synchronized String load() {
         if (symbols.isEmpty()) {
+            NativeAccess.require();
             Optional<Setting.Value> setting = file.read();
             List<String> refusals = new ArrayList<>();
             for (String candidate : setting.map(v -> List.of(v.text())).orElse(names)) {

@@ -36,6 +36,7 @@ public record NativeLibrary(Path file, String origin) {
      */
     public static synchronized NativeLibrary load() {
         if (loaded.isEmpty()) {
+            NativeAccess.require();
             NativeLibrary library = FILE.read().map(NativeLibrary::loadNamed).orElseGet(NativeLibrary::loadPacked);
             library.checkAbi();
             loaded = Optional.of(library);

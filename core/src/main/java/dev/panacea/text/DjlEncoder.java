@@ -15,22 +15,13 @@ final class DjlEncoder implements AutoCloseable {
     /** The encoding of a text costs about a hundred times its size in memory for a moment. */
     static final int MAX_CHARS = 16 << 20;
 
-    static {
-        // Otherwise DJL looks for a GPU build of its library on the network, and reports its use there. Settings of the user's own win.
-        setIfMissing("RUST_FLAVOR", "cpu");
-        setIfMissing("ai.djl.offline", "true");
-        // Without a home to write to, DJL unpacks its library into one folder for all users, which belongs to whoever came first.
-        if (!Files.isWritable(Path.of(System.getProperty("user.home")))) {
-            setIfMissing("DJL_CACHE_DIR", privateFolder());
-        }
-    }
-
     private final HuggingFaceTokenizer tokenizer;
     private final ReentrantReadWriteLock lock = new ReentrantReadWriteLock();
     private boolean closed;
 
     /** @param source what the JSON was made of, for messages */
     DjlEncoder(byte[] tokenizerJson, String source) {
+        settle();
         try {
             tokenizer = HuggingFaceTokenizer.newInstance(new ByteArrayInputStream(tokenizerJson),
                     Map.of("addSpecialTokens", "false", "truncation", "false", "padding", "false"));
@@ -39,6 +30,17 @@ final class DjlEncoder implements AutoCloseable {
         } catch (LinkageError e) {
             throw new PanaceaException("the native library of the tokenizer cannot be loaded on this machine (" + System.getProperty("os.name") + ", "
                     + System.getProperty("os.arch") + "): " + e.getMessage(), e);
+        }
+    }
+
+    /** Before DJL's classes are touched. Not in an initializer, which would hide what goes wrong in it. */
+    private static synchronized void settle() {
+        // Otherwise DJL looks for a GPU build of its library on the network, and reports its use there. Settings of the user's own win.
+        setIfMissing("RUST_FLAVOR", "cpu");
+        setIfMissing("ai.djl.offline", "true");
+        // Without a home to write to, DJL unpacks its library into one folder for all users, which belongs to whoever came first.
+        if (!isSet("DJL_CACHE_DIR") && !Files.isWritable(Path.of(System.getProperty("user.home")))) {
+            System.setProperty("DJL_CACHE_DIR", privateFolder());
         }
     }
 
@@ -52,9 +54,13 @@ final class DjlEncoder implements AutoCloseable {
     }
 
     private static void setIfMissing(String property, String value) {
-        if (System.getProperty(property) == null && System.getenv(property) == null) {
+        if (!isSet(property)) {
             System.setProperty(property, value);
         }
+    }
+
+    private static boolean isSet(String property) {
+        return System.getProperty(property) != null || System.getenv(property) != null;
     }
 
     int[] encode(String text) {

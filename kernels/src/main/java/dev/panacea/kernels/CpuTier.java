@@ -10,22 +10,20 @@ import java.util.stream.Collectors;
 /** The instruction sets that the CPU kernels are compiled for, each containing the ones before it. */
 public enum CpuTier {
     /** Plain C++, for any 64-bit CPU. */
-    PORTABLE("portable", PanaceaCpu.PAN_TIER_PORTABLE()),
+    PORTABLE("portable"),
     /** AVX2 and FMA: Intel since 2013, AMD since 2017. */
-    AVX2("AVX2", PanaceaCpu.PAN_TIER_AVX2()),
+    AVX2("AVX2"),
     /** AVX-512 F, BW, VL, DQ, CD: Intel servers since 2017, AMD since Zen 4. */
-    AVX512("AVX-512", PanaceaCpu.PAN_TIER_AVX512()),
+    AVX512("AVX-512"),
     /** AVX-512 with products of bfloat16: AMD since Zen 4; Intel has it too, but executes it slower than single precision. */
-    AVX512BF16("AVX-512-BF16", PanaceaCpu.PAN_TIER_AVX512BF16());
+    AVX512BF16("AVX-512-BF16");
 
     private static final Setting CAP = new Setting("panacea.cpu.tier", "PANACEA_CPU_TIER");
 
     private final String label;
-    private final int code;
 
-    CpuTier(String label, int code) {
+    CpuTier(String label) {
         this.label = label;
-        this.code = code;
     }
 
     /**
@@ -47,7 +45,7 @@ public enum CpuTier {
      */
     public static List<CpuTier> supported() {
         CpuLibrary.load();
-        return Arrays.stream(values()).filter(t -> PanaceaCpu.pan_tier_supported(t.code) == 1).toList();
+        return Arrays.stream(values()).filter(t -> PanaceaCpu.pan_tier_supported(t.code()) == 1).toList();
     }
 
     /** The name in settings: {@code portable}, {@code avx2}, {@code avx512} or {@code avx512bf16}. */
@@ -61,12 +59,18 @@ public enum CpuTier {
         return label;
     }
 
+    /** Not a field: the generated class needs native code to be allowed, which is asked for when the library is loaded. */
     int code() {
-        return code;
+        return switch (this) {
+            case PORTABLE -> PanaceaCpu.PAN_TIER_PORTABLE();
+            case AVX2 -> PanaceaCpu.PAN_TIER_AVX2();
+            case AVX512 -> PanaceaCpu.PAN_TIER_AVX512();
+            case AVX512BF16 -> PanaceaCpu.PAN_TIER_AVX512BF16();
+        };
     }
 
     private static CpuTier of(int code) {
-        return Arrays.stream(values()).filter(t -> t.code == code).findFirst()
+        return Arrays.stream(values()).filter(t -> t.code() == code).findFirst()
                 .orElseThrow(() -> new IllegalStateException("the native library names a tier " + code + " that this jar does not know"));
     }
 

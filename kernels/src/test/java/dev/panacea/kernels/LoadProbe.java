@@ -97,8 +97,10 @@ public final class LoadProbe {
 
     /** As {@link #start(Path, String, Map, List, String...)}, of another program. */
     static Running start(Class<?> program, Path folder, String classPath, Map<String, String> environment, List<String> options, String... args) throws IOException {
-        List<String> command = new ArrayList<>(List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(), "--enable-native-access=ALL-UNNAMED", "-XX:TieredStopAtLevel=1",
-                "-cp", classPath));
+        List<String> command = new ArrayList<>(List.of(Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-XX:TieredStopAtLevel=1", "-cp", classPath));
+        if (options.stream().noneMatch(o -> o.startsWith("--illegal-native-access"))) {
+            command.add("--enable-native-access=ALL-UNNAMED");
+        }
         command.addAll(options);
         command.add(program.getName());
         command.addAll(List.of(args));

@@ -1,6 +1,7 @@
 package dev.panacea.kernels;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.panacea.bindings.generated.PanaceaCpu;
 import java.io.File;
@@ -142,6 +143,16 @@ class NativeLoadingTest {
         LoadProbe.Result result = start(classPath, Map.of(), List.of()).await();
         assertThat(result.get("kernels")).isEqualTo("ReferenceKernels");
         assertThat(result.err()).contains("No native kernels").contains("native/linux-x86_64/libpanacea_cpu.so").contains("far slower");
+    }
+
+    @Test
+    void javaThatDeniesNativeCodeIsAnErrorWithTheRemedy() throws Exception {
+        assumeTrue(Runtime.version().feature() >= 24, "Java can be told so from 24 on");
+        for (String device : List.of("cpu", "cuda")) {
+            LoadProbe.Result result = start(LoadProbe.classPath(), Map.of("PANACEA_DEVICE", device), List.of("--illegal-native-access=deny")).await();
+            assertError(result, "set to deny native code", "--enable-native-access=ALL-UNNAMED");
+            assertThat(result.err()).isEmpty();
+        }
     }
 
     @Test
