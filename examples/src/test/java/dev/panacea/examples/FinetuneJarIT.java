@@ -127,21 +127,131 @@ class FinetuneJarIT {
     void stoppedInTheMiddleItLeavesNothingHalfDone() throws Exception {
         Process process = new ProcessBuilder(command(JAVA, List.of(), training("--max-steps", "1000000"))).redirectErrorStream(true).start();
         StringBuilder out = new StringBuilder();
-        try (BufferedReader reader = process.inputReader(StandardCharsets.UTF_8)) {
-            String line = reader.readLine();
-            while (line != null) {
-                out.append(line).append('\n');
-                if (line.contains("step ") && line.contains("/1000000")) {
-                    // Not Process.destroy, which would close the output as well.
-                    process.toHandle().destroy();
-                }
-                line = reader.readLine();
-            }
-        }
+        // Not Process.destroy, which would close the output as well.
+        readUntilStep(process, out, () -> process.toHandle().destroy());
         assertThat(process.waitFor(60, TimeUnit.SECONDS)).isTrue();
         assertThat(process.exitValue()).isEqualTo(128 + 15);
         assertThat(out.toString()).contains("Stopped. Nothing was written; ").contains("training steps are lost");
         assertThat(folder.resolve("out")).doesNotExist();
+    }
+
+    /** Names, questions and what is printed, in languages that Java reads as ASCII or Latin-1, and in none. */
+    @Test
+    void whatIsNotAsciiIsRightInEveryLanguage() throws Exception {
+        List<String> javas = new ArrayList<>(List.of(JAVA));
+        olderJava().map(Path::toString).ifPresent(javas::add);
+        for (String java : javas) {
+            for (String language : List.of("env LC_ALL=C", "env LC_ALL=de_DE.ISO-8859-1", "env -u LC_ALL -u LC_CTYPE -u LANG")) {
+                Path here = Files.createTempDirectory(folder, "language");
+                String program = language + " '" + java + "' -jar '" + JAR + "'";
+                Result run = shell(here, "cp '" + data + "' 'Fragen 医.csv'\n" + program + " --model '" + model + "' --data 'Fragen 医.csv' --output 'Ergebnisse für Jörg' --max-steps 1 --answers 0"
+                        + " --eval-on-start false --quantization none || exit\nls\nls 'Ergebnisse für Jörg'\n"
+                        + program + " --output 'Ergebnisse für Jörg' --chat 'Übelkeit? 医' --answer-tokens 2 || exit\n"
+                        + program + " --rank 'ä医' >&2\n[ $? = 2 ]\n");
+                assertThat(run.err()).as(program).isEqualToIgnoringNewLines("Error: --rank ä医: a whole number from 1 to 65536 is needed. See --help.");
+                assertThat(run.exitCode()).as(program).isZero();
+                assertThat(run.out()).contains("To train on: Fragen 医.csv", "Ergebnisse für Jörg/adapter, read back", "\nErgebnisse für Jörg\nFragen 医.csv\nadapter\nmetrics.json\nreport.html\n");
+            }
+        }
+    }
+
+    /** On a machine with a newer Java only, a question that is not ASCII makes the second process. */
+    @Test
+    void aLauncherThatIsKilledTakesTheRunWithIt() throws Exception {
+        Path script = Files.writeString(folder.resolve("launch.sh"), "export LC_ALL=C\nexec '" + JAVA + "' -jar '" + JAR + "' --model '" + model + "' --data '" + data
+                + "' --output 'für Jörg' --max-steps 1000000 --answers 0 --eval-on-start false\n");
+        Process launcher = new ProcessBuilder("sh", script.toString()).directory(folder.toFile()).redirectErrorStream(true).start();
+        StringBuilder out = new StringBuilder();
+        // To the end: the second process holds the pipe open as long as it runs.
+        readUntilStep(launcher, out, () -> {
+            assertThat(launcher.children()).as("a second process").isNotEmpty();
+            launcher.toHandle().destroyForcibly();
+        });
+        assertThat(launcher.waitFor(60, TimeUnit.SECONDS)).isTrue();
+        assertThat(launcher.exitValue()).isEqualTo(128 + 9);
+        assertThat(out.toString()).contains("Stopped. Nothing was written; ");
+        assertThat(shell(folder, "ls").out()).doesNotContain("Jörg");
+    }
+
+    @Test
+    void aRunThatIsKilledKeepsNobodyOutAndItsRemainsGo() throws Exception {
+        Process first = new ProcessBuilder(command(JAVA, List.of(), training("--max-steps", "1000000", "--eval-on-start", "false"))).redirectErrorStream(true).start();
+        Path output = folder.resolve("out");
+        readUntilStep(first, new StringBuilder(), () -> {
+            Result second = start(JAVA, List.of(), training("--max-steps", "1"));
+            assertThat(second.exitCode()).isEqualTo(2);
+            assertThat(second.err()).contains("another run has it (process " + first.pid() + ", since ").hasLineCount(1);
+            first.toHandle().destroyForcibly();
+        });
+        assertThat(first.waitFor(60, TimeUnit.SECONDS)).isTrue();
+        assertThat(output.resolve(".finetune.lock")).exists();
+        Result third = start(JAVA, List.of(), training("--max-steps", "1", "--eval-on-start", "false", "--answers", "0"));
+        assertThat(third.err()).isEmpty();
+        assertThat(third.exitCode()).isZero();
+        try (Stream<Path> files = Files.list(output)) {
+            assertThat(files.map(f -> f.getFileName().toString())).containsExactlyInAnyOrder("adapter", "metrics.json", "report.html");
+        }
+    }
+
+    @Test
+    void aReaderThatHasGoneEndsTheRunQuietly() throws Exception {
+        String program = "'" + JAVA + "' -jar '" + JAR + "'";
+        Result run = shell(folder, "(" + program + " --model '" + model + "' --data '" + data + "' --output out --max-steps 1000000 --eval-on-start false; echo $? >code) | head -n 2\ncat code\nls\n"
+                + program + " --help | :\n" + program + " --rank x 2>&1 | :\n");
+        assertThat(run.err()).isEmpty();
+        assertThat(run.out()).contains("\n141\n").doesNotContain("out\n");
+    }
+
+    @Test
+    void javaThatDeniesNativeCodeIsOneLineWithTheRemedy() throws Exception {
+        assumeTrue(Runtime.version().feature() >= 24, "Java can be told so from 24 on");
+        List<String> command = new ArrayList<>(List.of(JAVA, "--illegal-native-access=deny", "-cp", JAR.toString(), "dev.panacea.launcher.Launcher"));
+        command.addAll(training("--max-steps", "1"));
+        Result run = finish(new ProcessBuilder(command).start());
+        assertThat(run.exitCode()).isEqualTo(1);
+        assertThat(run.err()).startsWith("Error: ").contains("--enable-native-access=ALL-UNNAMED").hasLineCount(1);
+        assertThat(folder.resolve("out")).doesNotExist();
+    }
+
+    /** Neither a home, nor a cache, nor a temporary folder. */
+    @Test
+    void aMachineWithNowhereToWriteIsOneLineWithTheRemedy() throws Exception {
+        Path file = Files.writeString(folder.resolve("file"), "");
+        Result run = start(JAVA, List.of("-Duser.home=" + file, "-Djava.io.tmpdir=" + file), training("--max-steps", "1"));
+        assertThat(run.exitCode()).isEqualTo(1);
+        assertThat(run.err().lines().filter(l -> l.startsWith("Error: "))).singleElement().asString().contains("There is no place for the native library of the tokenizer", "DJL_CACHE_DIR");
+        assertThat(run.err()).contains("No native kernels", "PANACEA_CACHE").doesNotContain("\tat ");
+        assertThat(folder.resolve("out")).doesNotExist();
+    }
+
+    private static Result shell(Path where, String script) throws Exception {
+        // A file, since this process may not be able to write such arguments itself.
+        Path file = Files.writeString(Files.createTempFile(shared, "script", ".sh"), script);
+        return finish(new ProcessBuilder("sh", file.toString()).directory(where.toFile()).start());
+    }
+
+    @FunctionalInterface
+    private interface Action {
+        void run() throws Exception;
+    }
+
+    /** Reads all that a run prints, and does something once, when it is training. */
+    private static void readUntilStep(Process process, StringBuilder out, Action action) throws Exception {
+        boolean done = false;
+        try (BufferedReader reader = process.inputReader(StandardCharsets.UTF_8)) {
+            String line = reader.readLine();
+            while (line != null) {
+                out.append(line).append('\n');
+                if (!done && line.contains("step ") && line.contains("/1000000")) {
+                    done = true;
+                    action.run();
+                }
+                line = reader.readLine();
+            }
+        } finally {
+            process.toHandle().destroyForcibly();
+        }
+        assertThat(done).as(out.toString()).isTrue();
     }
 
     private static Optional<Path> olderJava() throws IOException {
