@@ -39,7 +39,8 @@ final class DjlEncoder implements AutoCloseable {
         setIfMissing("RUST_FLAVOR", "cpu");
         setIfMissing("ai.djl.offline", "true");
         // Without a home to write to, DJL unpacks its library into one folder for all users, which belongs to whoever came first.
-        if (!isSet("DJL_CACHE_DIR") && !Files.isWritable(Path.of(System.getProperty("user.home")))) {
+        Path home = Path.of(System.getProperty("user.home"));
+        if (!isSet("DJL_CACHE_DIR") && !(Files.isDirectory(home) && Files.isWritable(home))) {
             System.setProperty("DJL_CACHE_DIR", privateFolder());
         }
     }

@@ -185,7 +185,7 @@ class FinetuneJarIT {
         });
         assertThat(first.waitFor(60, TimeUnit.SECONDS)).isTrue();
         assertThat(output.resolve(".finetune.lock")).exists();
-        Result third = start(JAVA, List.of(), training("--max-steps", "1", "--eval-on-start", "false", "--answers", "0"));
+        Result third = start(JAVA, List.of(), training("--max-steps", "1", "--eval-on-start", "false"));
         assertThat(third.err()).isEmpty();
         assertThat(third.exitCode()).isZero();
         try (Stream<Path> files = Files.list(output)) {
