@@ -97,6 +97,7 @@ void *work(void *arg) {
   Worker *self = static_cast<Worker *>(arg);
   Pool *p = self->pool;
   uint32_t seen = 0;
+  enter_kernel();  // for good: these threads do nothing else
   while (await_job(p, seen)) {
     seen = p->epoch.load();
     if (p->gate.fetch_add(1) & open_bit) run_tasks(p, self->index);
@@ -196,7 +197,13 @@ void close_pool(Pool *p) {
   free(p);
 }
 
-Call::Call(const pan_context *ctx) : pool_(ctx->pool) { pthread_mutex_lock(&pool_->call); }
-Call::~Call() { pthread_mutex_unlock(&pool_->call); }
+Call::Call(const pan_context *ctx) : pool_(ctx->pool) {
+  pthread_mutex_lock(&pool_->call);
+  enter_kernel();
+}
+Call::~Call() {
+  leave_kernel();
+  pthread_mutex_unlock(&pool_->call);
+}
 
 }  // namespace pan

@@ -9,6 +9,10 @@ void close_pool(Pool *pool);
 
 int64_t scratch_bytes(const pan_context *ctx);  // that all workers hold now
 
+// Around everything that a thread does in kernels; see mapped.cpp.
+void enter_kernel();
+void leave_kernel();
+
 // Held for a whole call of the C interface: scratch memory and the job of the pool belong to one call at a time.
 struct Call {
   explicit Call(const pan_context *ctx);

@@ -93,6 +93,13 @@ PAN_API void pan_free(void *p, int64_t bytes);
 PAN_API void *pan_alloc_guarded(int64_t bytes);
 PAN_API void pan_free_guarded(void *p, int64_t bytes);
 
+/* `bytes` mapped from a file that kernels may read: where the file turns out to be shorter, or cannot be read, they find zeros from there to the end
+   instead of ending the process by SIGBUS, and pan_torn(p) is 1 from then on. Until pan_unwatch(p), which must come before the range is unmapped, when no
+   call that reads it is running. The first call adds a handler of SIGBUS, which hands faults of any other kind to the one that was there. */
+PAN_API int32_t pan_watch(const void *p, int64_t bytes);
+PAN_API int32_t pan_torn(const void *p);
+PAN_API void pan_unwatch(const void *p);
+
 /* Bytes of scratch memory that the context holds now; it grows to what its calls need and is kept until pan_close. */
 PAN_API int64_t pan_scratch_bytes(const pan_context *ctx);
 

@@ -26,7 +26,7 @@ public record NativeLibrary(Path file, String origin) {
     // Looks in this class's loader, so the generated classes must be in the same jar as this one.
     private static final SymbolLookup SYMBOLS = SymbolLookup.loaderLookup();
 
-    private static Optional<NativeLibrary> loaded = Optional.empty();
+    private static volatile Optional<NativeLibrary> loaded = Optional.empty();
 
     /**
      * Loads the library, if that has not been done, and compares its ABI with the generated bindings.
@@ -42,6 +42,11 @@ public record NativeLibrary(Path file, String origin) {
             loaded = Optional.of(library);
         }
         return loaded.get();
+    }
+
+    /** Whether {@link #load()} has succeeded in this process. */
+    public static boolean isLoaded() {
+        return loaded.isPresent();
     }
 
     /**

@@ -14,8 +14,16 @@ public final class LossEvaluator {
 
     private LossEvaluator() {}
 
-    /** @throws IllegalArgumentException if no example has a target token */
+    /**
+     * Nobody else can use the model meanwhile; see {@link LlamaModel}.
+     *
+     * @throws IllegalArgumentException if no example has a target token
+     */
     public static HeldOutLoss evaluate(LlamaModel model, List<TokenizedExample> examples) {
+        return model.exclusively(() -> loss(model, examples));
+    }
+
+    private static HeldOutLoss loss(LlamaModel model, List<TokenizedExample> examples) {
         double sum = 0;
         long targets = 0;
         List<TokenizedExample> batch = new ArrayList<>();

@@ -14,7 +14,11 @@ import java.util.OptionalInt;
 import java.util.function.IntConsumer;
 import java.util.stream.IntStream;
 
-/** Continues prompts, several at a time, with a cache of keys and values. */
+/**
+ * Continues prompts, several at a time, with a cache of keys and values.
+ *
+ * <p>Threads: as {@link LlamaModel}, which is held from a call's beginning to its end: whoever generates on the same model meanwhile gets an {@link IllegalStateException}.
+ */
 public final class Generator {
     /** Sequences that are decoded side by side: the weights are read once for all of them. */
     private static final int SIDE_BY_SIDE = 16;
@@ -38,7 +42,8 @@ public final class Generator {
         Objects.requireNonNull(config, "config");
         Objects.requireNonNull(stopTokens, "stopTokens");
         Objects.requireNonNull(onToken, "onToken");
-        return together(List.of(Objects.requireNonNull(prompt, "prompt")), config, stopTokens, 0, onToken).getFirst();
+        List<int[]> one = List.of(Objects.requireNonNull(prompt, "prompt"));
+        return model.exclusively(() -> together(one, config, stopTokens, 0, onToken).getFirst());
     }
 
     /** Continues prompts independently of each other, no prompts giving no answers; see {@link #generate(int[], GenerationConfig, int[], IntConsumer)}. */
@@ -48,12 +53,14 @@ public final class Generator {
         for (int[] prompt : Objects.requireNonNull(prompts, "prompts")) {
             Objects.requireNonNull(prompt, "prompt");
         }
-        List<int[]> answers = new ArrayList<>();
-        for (int from = 0; from < prompts.size(); from += SIDE_BY_SIDE) {
-            List<int[]> group = prompts.subList(from, Math.min(prompts.size(), from + SIDE_BY_SIDE));
-            answers.addAll(together(group, config, stopTokens, from, id -> {}));
-        }
-        return answers;
+        return model.exclusively(() -> {
+            List<int[]> answers = new ArrayList<>();
+            for (int from = 0; from < prompts.size(); from += SIDE_BY_SIDE) {
+                List<int[]> group = prompts.subList(from, Math.min(prompts.size(), from + SIDE_BY_SIDE));
+                answers.addAll(together(group, config, stopTokens, from, id -> {}));
+            }
+            return answers;
+        });
     }
 
     /** @param first number of the first prompt: every prompt draws from a random sequence of its own */

@@ -6,10 +6,15 @@ import dev.panacea.llama.LlamaConfig;
 import java.lang.foreign.MemorySegment;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Supplier;
 
 /**
  * A model on disk, whatever its format, by the tensor names and row orders of Hugging Face ({@code model.layers.0.self_attn.q_proj.weight};
  * the rows of q and k in half-split order). Files are mapped; nothing is read before it is asked for.
+ *
+ * <p>Threads: any number of threads may read, each through a model of its own. Closing is refused with an {@link IllegalStateException} while one of them does, and so is
+ * reading after closing; closing twice does nothing. A file that is shortened, written to or lost while it is read is a
+ * {@link dev.panacea.kernels.PanaceaException} that names it.
  */
 public interface Checkpoint extends AutoCloseable {
     LlamaConfig config();
@@ -74,6 +79,22 @@ public interface Checkpoint extends AutoCloseable {
         public record Nested(MemorySegment levels, MemorySegment scale, float offset) {}
     }
 
+    /**
+     * What a computation gives that reads the segments of this checkpoint, such as a step of a model whose weights are mapped: meanwhile it cannot be closed, and the
+     * result counts only if the files are what they were.
+     *
+     * @throws IllegalStateException if this checkpoint has been closed
+     * @throws dev.panacea.kernels.PanaceaException if a file has been changed since it was opened, or cannot be read any more
+     */
+    default <T> T reading(Supplier<T> computation) {
+        return computation.get();
+    }
+
+    /**
+     * Unmaps the files.
+     *
+     * @throws IllegalStateException if a computation is reading them
+     */
     @Override
     void close();
 }

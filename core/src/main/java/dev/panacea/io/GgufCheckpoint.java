@@ -16,6 +16,7 @@ import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.function.Supplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -53,7 +54,7 @@ public final class GgufCheckpoint implements Checkpoint {
     public static GgufCheckpoint open(Path path) {
         GgufFile file = GgufFile.open(path);
         try {
-            return new GgufCheckpoint(file);
+            return file.reading(() -> new GgufCheckpoint(file));
         } catch (RuntimeException e) {
             file.close();
             throw e;
@@ -115,24 +116,33 @@ public final class GgufCheckpoint implements Checkpoint {
     public void read(String name, long offset, int count, float[] destination) {
         GgufFile.Tensor t = tensor(name);
         Floats.checkRange(name, t.elements(), offset, count, destination);
-        if (reordered(name)) {
-            readRows(t, offset, count, destination);
-        } else {
-            GgmlBlocks.decode(t.type(), t.data(), offset, count, destination, 0);
-        }
+        reading(() -> {
+            if (reordered(name)) {
+                readRows(t, offset, count, destination);
+            } else {
+                GgmlBlocks.decode(t.type(), t.data(), offset, count, destination, 0);
+            }
+            return null;
+        });
         Floats.requireFinite(file.path(), name, destination, count);
     }
 
     @Override
     public Optional<StoredBlocks> storedBlocks(String name) {
         GgufFile.Tensor t = tensor(name);
-        return t.shape().size() == 2 ? BlockScales.checked(file.path(), name, new StoredBlocks(t.type(), t.data(), reordered(name) ? config.headDim() : 0)) : Optional.empty();
+        return t.shape().size() == 2
+                ? reading(() -> BlockScales.checked(file.path(), name, new StoredBlocks(t.type(), t.data(), reordered(name) ? config.headDim() : 0))) : Optional.empty();
     }
 
     @Override
     public Optional<Stored4Bit> stored4Bit(String name) {
         tensor(name);
         return Optional.empty();
+    }
+
+    @Override
+    public <T> T reading(Supplier<T> computation) {
+        return file.reading(computation);
     }
 
     @Override

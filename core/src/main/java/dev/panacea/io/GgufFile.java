@@ -13,6 +13,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Supplier;
 
 /**
  * A GGUF file of version 2 or 3, mapped: metadata, then a table of tensors, then the tensors at aligned places. Every count, length and
@@ -61,7 +62,7 @@ public final class GgufFile implements AutoCloseable {
     public static GgufFile open(Path path) {
         MappedFile mapped = MappedFile.open(path);
         try {
-            return new GgufFile(mapped);
+            return mapped.reading(() -> new GgufFile(mapped));
         } catch (RuntimeException e) {
             mapped.close();
             throw e;
@@ -87,7 +88,7 @@ public final class GgufFile implements AutoCloseable {
                 throw fault("the key " + key + " is there twice");
             }
         }
-        metadata = new GgufMetadata(file.path(), values);
+        metadata = new GgufMetadata(file, values);
         List<Info> infos = new ArrayList<>();
         for (long i = 0; i < tensorCount; i++) {
             infos.add(info(i));
@@ -122,6 +123,12 @@ public final class GgufFile implements AutoCloseable {
         return tensor;
     }
 
+    /** As {@link Checkpoint#reading}. */
+    <T> T reading(Supplier<T> computation) {
+        return file.reading(computation);
+    }
+
+    /** @throws IllegalStateException if a computation is reading the file */
     @Override
     public void close() {
         file.close();

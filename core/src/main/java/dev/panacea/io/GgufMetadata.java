@@ -47,11 +47,13 @@ public final class GgufMetadata {
     /** @param count elements; 1 for a single value @param data for strings each with 8 bytes of length before it */
     record Value(ValueType type, boolean array, long count, MemorySegment data) {}
 
+    private final MappedFile file;
     private final Path path;
     private final Map<String, Value> values;
 
-    GgufMetadata(Path path, Map<String, Value> values) {
-        this.path = path;
+    GgufMetadata(MappedFile file, Map<String, Value> values) {
+        this.file = file;
+        this.path = file.path();
         this.values = Collections.unmodifiableMap(values);
     }
 
@@ -61,11 +63,11 @@ public final class GgufMetadata {
     }
 
     public Optional<String> string(String key) {
-        return single(key, "a string", ValueType.STRING).map(v -> texts(key, v).getFirst());
+        return single(key, "a string", ValueType.STRING).map(v -> file.reading(() -> texts(key, v)).getFirst());
     }
 
     public Optional<Boolean> bool(String key) {
-        return single(key, "a truth value", ValueType.BOOL).map(v -> v.data().get(MappedFile.U8, 0) != 0);
+        return single(key, "a truth value", ValueType.BOOL).map(v -> file.reading(() -> v.data().get(MappedFile.U8, 0)) != 0);
     }
 
     /** A whole number of any width. */
@@ -77,7 +79,7 @@ public final class GgufMetadata {
         if (v.array() || !v.type().isInteger()) {
             throw wrongType(key, v, "a whole number");
         }
-        return OptionalLong.of(integerAt(key, v, 0));
+        return OptionalLong.of(file.reading(() -> integerAt(key, v, 0)));
     }
 
     /** A floating-point number of either width. */
@@ -89,7 +91,7 @@ public final class GgufMetadata {
         if (v.array() || v.type() != ValueType.F32 && v.type() != ValueType.F64) {
             throw wrongType(key, v, "a floating-point number");
         }
-        return OptionalDouble.of(floatAt(v, 0));
+        return OptionalDouble.of(file.reading(() -> floatAt(v, 0)));
     }
 
     /** A single number of any type, or a truth value as 1 or 0; empty for texts and arrays, and if there is no such key. */
@@ -114,12 +116,12 @@ public final class GgufMetadata {
 
     /** The texts of an array; empty if there is no such key. */
     public List<String> strings(String key) {
-        return array(key, "an array of strings", v -> v.type() == ValueType.STRING).map(v -> texts(key, v)).orElse(List.of());
+        return array(key, "an array of strings", v -> v.type() == ValueType.STRING).map(v -> file.reading(() -> texts(key, v))).orElse(List.of());
     }
 
     /** The numbers of an array of whole numbers of any width; empty if there is no such key. */
     public int[] ints(String key) {
-        return array(key, "an array of whole numbers", v -> v.type().isInteger()).map(v -> {
+        return array(key, "an array of whole numbers", v -> v.type().isInteger()).map(v -> file.reading(() -> {
             int[] result = new int[(int) v.count()];
             for (int i = 0; i < result.length; i++) {
                 long n = integerAt(key, v, i);
@@ -129,18 +131,18 @@ public final class GgufMetadata {
                 result[i] = (int) n;
             }
             return result;
-        }).orElse(new int[0]);
+        })).orElse(new int[0]);
     }
 
     /** The numbers of an array of floating-point numbers; empty if there is no such key. */
     public float[] floats(String key) {
-        return array(key, "an array of floating-point numbers", v -> v.type() == ValueType.F32 || v.type() == ValueType.F64).map(v -> {
+        return array(key, "an array of floating-point numbers", v -> v.type() == ValueType.F32 || v.type() == ValueType.F64).map(v -> file.reading(() -> {
             float[] result = new float[(int) v.count()];
             for (int i = 0; i < result.length; i++) {
                 result[i] = (float) floatAt(v, i);
             }
             return result;
-        }).orElse(new float[0]);
+        })).orElse(new float[0]);
     }
 
     private Optional<Value> single(String key, String wanted, ValueType type) {

@@ -42,7 +42,7 @@ final class JsonFiles {
             if (mapped.size() > LARGEST) {
                 throw new PanaceaException(file + " has " + mapped.size() + " bytes; a file of settings has at most " + LARGEST);
             }
-            String text = MappedFile.utf8(mapped.bytes()).orElseThrow(() -> new PanaceaException(file + " is not UTF-8 text; download or save it again"));
+            String text = mapped.reading(() -> MappedFile.utf8(mapped.bytes())).orElseThrow(() -> new PanaceaException(file + " is not UTF-8 text; download or save it again"));
             return parse(text, file.toString());
         }
     }

@@ -16,6 +16,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.function.Supplier;
 import java.util.regex.Pattern;
 
 /**
@@ -64,9 +65,12 @@ public final class SafetensorsCheckpoint implements Checkpoint {
             for (String name : places.isEmpty() ? Set.of(SINGLE) : new TreeSet<>(places.values())) {
                 files.add(SafetensorsFile.open(folder.resolve(name)));
             }
-            collect(allTensors(), parsed.loadIn4Bit());
-            checkIndex(places);
-            dropTiedHead();
+            reading(() -> {
+                collect(allTensors(), parsed.loadIn4Bit());
+                checkIndex(places);
+                dropTiedHead();
+                return null;
+            });
             Map<String, long[]> shapes = new LinkedHashMap<>();
             plain.forEach((name, place) -> shapes.put(name, place.tensor().dimensions()));
             packed.forEach((name, weight) -> shapes.put(name, weight.shape().clone()));
@@ -121,7 +125,10 @@ public final class SafetensorsCheckpoint implements Checkpoint {
         if (packed.containsKey(name)) {
             BnbWeight weight = packed.get(name);
             Floats.checkRange(name, weight.shape()[0] * weight.shape()[1], offset, count, destination);
-            weight.read(offset, count, destination);
+            reading(() -> {
+                weight.read(offset, count, destination);
+                return null;
+            });
         } else {
             Place place = place(name);
             place.file().read(place.stored(), offset, count, destination);
@@ -142,20 +149,27 @@ public final class SafetensorsCheckpoint implements Checkpoint {
             case BF16 -> Optional.of(GgmlType.BF16);
             default -> Optional.empty();
         };
-        return t.shape().size() == 2 ? type.flatMap(g -> BlockScales.checked(place.file().path(), name, new StoredBlocks(g, t.data(), 0))) : Optional.empty();
+        return t.shape().size() == 2
+                ? type.flatMap(g -> place.file().reading(() -> BlockScales.checked(place.file().path(), name, new StoredBlocks(g, t.data(), 0)))) : Optional.empty();
     }
 
     @Override
     public Optional<Stored4Bit> stored4Bit(String name) {
         if (packed.containsKey(name)) {
-            return Optional.of(packed.get(name).checked());
+            return Optional.of(reading(() -> packed.get(name).checked()));
         }
         place(name);
         return Optional.empty();
     }
 
     @Override
+    public <T> T reading(Supplier<T> computation) {
+        return SafetensorsFile.reading(files, computation);
+    }
+
+    @Override
     public void close() {
+        // One that is in use is refused first, before any other is closed: computations read all of them.
         files.forEach(SafetensorsFile::close);
     }
 

@@ -15,6 +15,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Supplier;
 
 /**
  * A safetensors file, mapped: 8 bytes of header length, a JSON header with type, shape and place of each tensor, then the tensors
@@ -77,9 +78,11 @@ public final class SafetensorsFile implements AutoCloseable {
     public static SafetensorsFile open(Path path) {
         MappedFile mapped = MappedFile.open(path);
         try {
-            SafetensorsFile result = new SafetensorsFile(mapped);
-            result.readHeader();
-            return result;
+            return mapped.reading(() -> {
+                SafetensorsFile result = new SafetensorsFile(mapped);
+                result.readHeader();
+                return result;
+            });
         } catch (RuntimeException e) {
             mapped.close();
             throw e;
@@ -118,13 +121,16 @@ public final class SafetensorsFile implements AutoCloseable {
     public void read(String name, long offset, int count, float[] destination) {
         Tensor t = tensor(name);
         Floats.checkRange(name, t.elements(), offset, count, destination);
-        switch (t.type()) {
-            case F32 -> Floats.f32(t.data(), offset, count, destination, 0);
-            case F16 -> Floats.f16(t.data(), offset, count, destination, 0);
-            case BF16 -> Floats.bf16(t.data(), offset, count, destination, 0);
-            case F64 -> Floats.f64(t.data(), offset, count, destination, 0);
-            default -> throw fault("tensor " + name + " is of type " + t.type() + "; weights are F32, F16, BF16 or F64");
-        }
+        reading(() -> {
+            switch (t.type()) {
+                case F32 -> Floats.f32(t.data(), offset, count, destination, 0);
+                case F16 -> Floats.f16(t.data(), offset, count, destination, 0);
+                case BF16 -> Floats.bf16(t.data(), offset, count, destination, 0);
+                case F64 -> Floats.f64(t.data(), offset, count, destination, 0);
+                default -> throw fault("tensor " + name + " is of type " + t.type() + "; weights are F32, F16, BF16 or F64");
+            }
+            return null;
+        });
         Floats.requireFinite(path(), name, destination, count);
     }
 
@@ -139,6 +145,17 @@ public final class SafetensorsFile implements AutoCloseable {
         return values;
     }
 
+    /** As {@link Checkpoint#reading}. */
+    <T> T reading(Supplier<T> computation) {
+        return file.reading(computation);
+    }
+
+    /** As {@link #reading(Supplier)}, of several files. */
+    static <T> T reading(List<SafetensorsFile> files, Supplier<T> computation) {
+        return MappedFile.reading(files.stream().map(f -> f.file).toList(), computation);
+    }
+
+    /** @throws IllegalStateException if a computation is reading the file */
     @Override
     public void close() {
         file.close();

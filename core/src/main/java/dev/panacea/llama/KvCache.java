@@ -5,13 +5,21 @@ import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.DeviceMemory;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.tensor.StepArena;
+import dev.panacea.tensor.UseGuard;
+import java.util.BitSet;
 import java.util.List;
+import java.util.function.Supplier;
 
 /**
  * Keys and values of the tokens so far, for {@code slots} sequences of up to {@code capacity} tokens, so that a new token costs one row.
  * Sequence i owns the rows from {@code i * capacity} on of every layer.
+ *
+ * <p>Threads: as {@link LlamaModel}: one at a time, and closing it while a model computes with it is an {@link IllegalStateException}.
  */
 public final class KvCache implements AutoCloseable {
+    private final UseGuard guard = new UseGuard("the cache", "give each thread a model and a cache of its own, or have them take turns");
+    private final Kernels kernels;
+    private final int layers;
     private final int slots;
     private final int capacity;
     private final int width;
@@ -19,14 +27,22 @@ public final class KvCache implements AutoCloseable {
     private final DeviceMemory memory;
     private final int[] lengths;
 
-    /** @throws dev.panacea.kernels.PanaceaException if there is not enough memory */
+    /**
+     * @throws IllegalArgumentException if {@code slots} or {@code capacity} is not positive, or there are more rows than can be counted
+     * @throws dev.panacea.kernels.PanaceaException if there is not enough memory
+     */
     public KvCache(Kernels kernels, LlamaConfig config, DType type, int slots, int capacity) {
+        if (slots < 1 || capacity < 1 || (long) slots * capacity > Integer.MAX_VALUE) {
+            throw new IllegalArgumentException("a cache of " + slots + " slots for " + capacity + " tokens each: both must be positive, and all of them fewer than 2^31 tokens");
+        }
+        this.kernels = kernels;
+        this.layers = config.numHiddenLayers();
         this.slots = slots;
         this.capacity = capacity;
         this.width = config.numKeyValueHeads() * config.headDim();
         this.type = type;
-        this.lengths = new int[slots];
         this.memory = kernels.allocate(2L * config.numHiddenLayers() * slots * capacity * width * type.bytes());
+        this.lengths = new int[slots];
     }
 
     DeviceBuffer keys(int layer) {
@@ -42,17 +58,54 @@ public final class KvCache implements AutoCloseable {
         return memory.view(type, index * elements * type.bytes(), elements);
     }
 
-    /** Tokens that slot {@code i} holds. */
+    /**
+     * Tokens that slot {@code i} holds.
+     *
+     * @throws IllegalArgumentException if there is no such slot
+     */
     public int length(int i) {
-        return lengths[i];
+        return lengths[checked(i)];
+    }
+
+    private int checked(int slot) {
+        if (slot < 0 || slot >= slots) {
+            throw new IllegalArgumentException("slot " + slot + " of a cache that has " + slots + ", numbered from 0");
+        }
+        return slot;
+    }
+
+    /** Something that uses the cache; nobody else can meanwhile. */
+    <T> T during(Supplier<T> use) {
+        return guard.during(use);
+    }
+
+    /** @throws IllegalArgumentException if it was not made for a model of this shape on these kernels */
+    void requireFor(Kernels modelKernels, LlamaConfig config, DType activations) {
+        if (kernels != modelKernels) {
+            throw new IllegalArgumentException("the cache is in the memory of other kernels than the model's; make it by LlamaModel.newCache");
+        }
+        if (layers != config.numHiddenLayers() || width != config.numKeyValueHeads() * config.headDim() || type != activations) {
+            throw new IllegalArgumentException("the cache has " + layers + " layers of " + width + " " + type + ", the model " + config.numHiddenLayers() + " of "
+                    + config.numKeyValueHeads() * config.headDim() + " " + activations + "; make it by LlamaModel.newCache");
+        }
     }
 
     /**
      * Where {@code tokens.get(i)} go that are appended to slot {@code active[i]}; they count as held once {@link #appended} says so.
      *
-     * @throws IllegalArgumentException if a slot would overflow
+     * @throws IllegalArgumentException if a slot would overflow, there is no such slot, or one is named twice
      */
     Append append(int[] active, List<int[]> tokens) {
+        if (active.length == 0 || active.length != tokens.size()) {
+            throw new IllegalArgumentException(tokens.size() + " texts for " + active.length + " slots: each slot that is named gets one, and there must be one at least");
+        }
+        BitSet seen = new BitSet();
+        for (int slot : active) {
+            if (seen.get(checked(slot))) {
+                throw new IllegalArgumentException("slot " + slot + " is named twice in one call");
+            }
+            seen.set(slot);
+        }
         int total = tokens.stream().mapToInt(t -> t.length).sum();
         Append append = new Append(new int[total], new int[total], new int[total], new int[4 * active.length], longestWith(active, tokens));
         int at = 0;
@@ -117,8 +170,15 @@ public final class KvCache implements AutoCloseable {
     /** @param rows I32 [tokens], where the new keys and values go */
     record Placed(TokenBatch batch, DeviceBuffer rows) {}
 
+    /**
+     * Frees its memory; closing twice does nothing.
+     *
+     * @throws IllegalStateException if a model is computing with it
+     */
     @Override
     public void close() {
-        memory.close();
+        if (guard.close()) {
+            memory.close();
+        }
     }
 }

@@ -19,6 +19,7 @@ import dev.panacea.kernels.Weight;
 import dev.panacea.quant.WeightLoader;
 import dev.panacea.tensor.PlanningKernels;
 import dev.panacea.tensor.StepArena;
+import dev.panacea.tensor.UseGuard;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -28,10 +29,15 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.function.Consumer;
 import java.util.function.Function;
+import java.util.function.Supplier;
 
 /**
  * A Llama: embedding, layers, norm and head, with frozen weights on a device and, when attached, a LoRA adapter. It also owns the memory
- * of the step that runs on it, so one thread uses it at a time, and results of one call are gone with the next.
+ * of the step that runs on it; results that stay on the device are gone with the next call.
+ *
+ * <p>Threads: any thread may use a model, but one at a time. A call while another thread's is running is an {@link IllegalStateException}, as is closing the model, its adapter, or
+ * the checkpoint that it reads; the running one goes on unharmed. Calls that belong together are made {@link #exclusively}. Threads that are to work side by side get a model
+ * each; with {@link Quantization#KEEP} these share the mapped weights of one checkpoint. What only tells how a model is made may be asked at any time.
  */
 public final class LlamaModel implements AutoCloseable {
     private static final int REMEMBERED_SHAPES = 256;
@@ -49,11 +55,19 @@ public final class LlamaModel implements AutoCloseable {
     private final RopeTable rope;
     private final StepArena arena;
     private final Map<StepShape, Long> stepBytes = new LinkedHashMap<>();
+    private final Checkpoint checkpoint;
+    private final UseGuard guard = new UseGuard("the model", "load one for each thread that is to compute at the same time, or have them take turns");
+    /** The attached adapter's, and the one that is being held while a call runs. */
+    private Optional<UseGuard> adapter = Optional.empty();
+    private Optional<UseGuard> held = Optional.empty();
+    private int depth;
+    private long computations;
     private Optional<DecodeStep> decode = Optional.empty();
     private Optional<DeviceMemory> results = Optional.empty();
 
     private LlamaModel(Kernels kernels, Checkpoint checkpoint, LoadOptions options, WeightLoader weights) {
         this.kernels = kernels;
+        this.checkpoint = checkpoint;
         this.config = checkpoint.config();
         this.description = checkpoint.description();
         this.ggufFile = checkpoint.ggufFile();
@@ -73,12 +87,16 @@ public final class LlamaModel implements AutoCloseable {
 
     /**
      * Brings a checkpoint to the device, after which it may be closed; but with {@link Quantization#KEEP} the model reads the mapped file for
-     * as long as it is used, so close it after the model, and from no other thread while the model computes. A model whose checkpoint has been
-     * closed throws {@link IllegalStateException}.
+     * as long as it is used, so close it after the model. A model whose checkpoint has been closed throws {@link IllegalStateException}, and one whose file has been
+     * changed {@link PanaceaException}. Several threads may load models of one checkpoint at the same time.
      *
      * @throws PanaceaException if it lacks a tensor, one holds values that are not finite, or memory does not suffice; nothing stays allocated then
      */
     public static LlamaModel load(Kernels kernels, Checkpoint checkpoint, LoadOptions options) {
+        return checkpoint.reading(() -> read(kernels, checkpoint, options));
+    }
+
+    private static LlamaModel read(Kernels kernels, Checkpoint checkpoint, LoadOptions options) {
         WeightLoader weights = new WeightLoader(kernels, checkpoint);
         boolean done = false;
         try {
@@ -165,16 +183,77 @@ public final class LlamaModel implements AutoCloseable {
         return layers.stream().flatMap(l -> l.linears().stream()).toList();
     }
 
-    /** Adds an adapter's pairs to the layers they name, in place of what was attached before; by module path. */
-    public void attach(Map<String, LoraLinear.Slot> slots) {
-        stepBytes.clear();
-        forgetDecodeStep();
-        linears().forEach(l -> l.attach(Optional.ofNullable(slots.get(l.name()))));
+    /**
+     * Adds an adapter's pairs to the layers they name, in place of what was attached before; by module path.
+     *
+     * @param of keeps the memory of the pairs from being closed, or used by another thread, while the model computes
+     * @throws IllegalStateException if the adapter has been closed, or another thread uses it or the model
+     */
+    public void attach(Map<String, LoraLinear.Slot> slots, UseGuard of) {
+        replaceAdapter(slots, Optional.of(of));
     }
 
-    /** Takes the adapter off: the model is the base again. */
+    /** Takes the adapter off, a closed one too: the model is the base again. */
     public void detach() {
-        attach(Map.of());
+        replaceAdapter(Map.of(), Optional.empty());
+    }
+
+    private void replaceAdapter(Map<String, LoraLinear.Slot> slots, Optional<UseGuard> of) {
+        run(false, () -> {
+            hold(of);
+            adapter = of;
+            stepBytes.clear();
+            computations++;
+            forgetDecodeStep();
+            linears().forEach(l -> l.attach(Optional.ofNullable(slots.get(l.name()))));
+            return null;
+        });
+    }
+
+    // ---- one thread at a time ----------------------------------------------------------------------------------------
+
+    /**
+     * Calls that belong together, such as those of one answer: no other thread can use or close the model, its adapter or its checkpoint in between.
+     *
+     * @throws IllegalStateException if one of them is in use by another thread, or has been closed
+     * @throws PanaceaException if the file of mapped weights was changed: nothing that was computed counts
+     */
+    public <T> T exclusively(Supplier<T> calls) {
+        return run(true, calls);
+    }
+
+    /** @param withAdapter whether the attached adapter has to be there */
+    private <T> T run(boolean withAdapter, Supplier<T> calls) {
+        guard.enter();
+        depth++;
+        try {
+            if (depth == 1 && withAdapter) {
+                hold(adapter);
+            }
+            return weights.mappedBytes() > 0 ? checkpoint.reading(calls) : calls.get();
+        } finally {
+            depth--;
+            if (depth == 0) {
+                hold(Optional.empty());
+            }
+            guard.exit();
+        }
+    }
+
+    private void hold(Optional<UseGuard> next) {
+        next.ifPresent(UseGuard::enter);
+        held.ifPresent(UseGuard::exit);
+        held = next;
+    }
+
+    /** For predictions: something that reads no weights. @throws IllegalStateException if the model has computed something else since */
+    <T> T afterwards(long computation, Supplier<T> calls) {
+        return guard.during(() -> {
+            if (computation != computations) {
+                throw new IllegalStateException("these predictions are gone: the model has computed something else since; ask for what is needed of them before that");
+            }
+            return calls.get();
+        });
     }
 
     // ---- training and evaluation -------------------------------------------------------------------------------------
@@ -195,7 +274,7 @@ public final class LlamaModel implements AutoCloseable {
 
     /** As {@link #losses(List, int[], int[], float, boolean)}, where training may go with less memory. */
     public float[] losses(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass) {
-        return read(lossesOnDevice(sequences, targetRows, targets, gradScale, pass));
+        return exclusively(() -> read(lossesOnDevice(sequences, targetRows, targets, gradScale, pass)));
     }
 
     /**
@@ -204,7 +283,10 @@ public final class LlamaModel implements AutoCloseable {
      * @param into a part of {@link #roomForLosses}, for as many as there are targets
      */
     public void losses(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass, DeviceBuffer into) {
-        kernels.copy(lossesOnDevice(sequences, targetRows, targets, gradScale, pass), into, targets.length, false);
+        exclusively(() -> {
+            kernels.copy(lossesOnDevice(sequences, targetRows, targets, gradScale, pass), into, targets.length, false);
+            return null;
+        });
     }
 
     /**
@@ -213,11 +295,11 @@ public final class LlamaModel implements AutoCloseable {
      * @return F32 [targets]
      */
     public DeviceBuffer roomForLosses(int targets) {
-        return results(4L * targets).view(DType.F32, 0, targets);
+        return exclusively(() -> results(4L * targets).view(DType.F32, 0, targets));
     }
 
     /** Memory that outlives a step of the arena; what was in it is gone. */
-    private DeviceMemory results(long bytes) {
+    DeviceMemory results(long bytes) {
         if (results.isEmpty() || results.get().byteSize() < bytes) {
             results.ifPresent(DeviceMemory::close);
             results = Optional.empty();
@@ -237,7 +319,7 @@ public final class LlamaModel implements AutoCloseable {
      * of the tokens do not matter, only how many there are.
      */
     public long stepBytes(List<int[]> sequences, int[] targetRows, int[] targets, Pass pass) {
-        return plan(lossShape(sequences, targetRows.length, pass), pass, tape -> losses(tape, sequences, targetRows, targets, 1, pass, layers));
+        return exclusively(() -> plan(lossShape(sequences, targetRows.length, pass), pass, tape -> losses(tape, sequences, targetRows, targets, 1, pass, layers)));
     }
 
     /**
@@ -245,12 +327,15 @@ public final class LlamaModel implements AutoCloseable {
      * needs ({@link Kernels#scratchBytes()}). What the adapter's slots of that layer hold as gradients is of no use afterwards.
      */
     public void rehearse(List<int[]> sequences, int[] targetRows, int[] targets) {
-        rope.ensure(longest(checked(sequences)));
-        int n = Math.min(targets.length, LinearCrossEntropy.rowsAtATime(config.vocabSize()));
-        Pass pass = Pass.TRAINING_CHECKPOINTED;
-        step(new StepShape("rehearsal", tokens(sequences), sequences.size(), n), pass, tape -> losses(tape, sequences, Arrays.copyOf(targetRows, n), Arrays.copyOf(targets, n), 1,
-                pass, layers.subList(0, 1)));
-        releaseStepBytes();
+        exclusively(() -> {
+            rope.ensure(longest(checked(sequences)));
+            int n = Math.min(targets.length, LinearCrossEntropy.rowsAtATime(config.vocabSize()));
+            Pass pass = Pass.TRAINING_CHECKPOINTED;
+            step(new StepShape("rehearsal", tokens(sequences), sequences.size(), n), pass,
+                    tape -> losses(tape, sequences, Arrays.copyOf(targetRows, n), Arrays.copyOf(targets, n), 1, pass, layers.subList(0, 1)));
+            releaseStepBytes();
+            return null;
+        });
     }
 
     /**
@@ -259,13 +344,21 @@ public final class LlamaModel implements AutoCloseable {
      * @throws PanaceaException if there is not so much
      */
     public void reserveStepBytes(long bytes) {
-        arena.reset();
-        arena.reserve(bytes);
+        guard.during(() -> {
+            computations++;
+            arena.reset();
+            arena.reserve(bytes);
+            return null;
+        });
     }
 
     /** Gives the memory of past steps back to the system; the next one takes its own. */
     public void releaseStepBytes() {
-        arena.close();
+        guard.during(() -> {
+            computations++;
+            arena.close();
+            return null;
+        });
     }
 
     private DeviceBuffer losses(Tape tape, List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass, List<LlamaLayer> through) {
@@ -285,16 +378,22 @@ public final class LlamaModel implements AutoCloseable {
 
     /** Logits of every position of one sequence, [length * vocab]; for comparisons, not for long texts. */
     public float[] logits(int[] sequence) {
-        List<int[]> sequences = checked(List.of(sequence));
-        rope.ensure(sequence.length);
-        return read(step(new StepShape("logits", sequence.length, 1, sequence.length), Pass.EVALUATION, tape -> logits(tape, hidden(tape, TokenBatch.of(tape.arena(), sequences), layers, false))));
+        return exclusively(() -> {
+            List<int[]> sequences = checked(List.of(sequence));
+            rope.ensure(sequence.length);
+            return read(step(new StepShape("logits", sequence.length, 1, sequence.length), Pass.EVALUATION,
+                    tape -> logits(tape, hidden(tape, TokenBatch.of(tape.arena(), sequences), layers, false))));
+        });
     }
 
     /** The residual stream after the embedding and after each layer, the last one normalised: transformers' {@code output_hidden_states}. */
     public List<float[]> hiddenStates(int[] sequence) {
-        List<int[]> sequences = checked(List.of(sequence));
-        rope.ensure(sequence.length);
-        return step(new StepShape("hidden states", sequence.length, 1, 0), Pass.EVALUATION, tape -> {
+        return exclusively(() -> hiddenStates(checked(List.of(sequence)), sequence.length));
+    }
+
+    private List<float[]> hiddenStates(List<int[]> sequences, int length) {
+        rope.ensure(length);
+        return step(new StepShape("hidden states", length, 1, 0), Pass.EVALUATION, tape -> {
             List<DeviceBuffer> states = new ArrayList<>();
             Var hidden = hidden(tape, TokenBatch.of(tape.arena(), sequences), layers, Optional.empty(), false, h -> states.add(floats(tape, h.value())));
             states.set(states.size() - 1, floats(tape, RmsNorm.apply(tape, hidden, finalNorm, config.rmsNormEps()).value()));
@@ -304,8 +403,14 @@ public final class LlamaModel implements AutoCloseable {
 
     // ---- generation --------------------------------------------------------------------------------------------------
 
-    /** A cache for {@code slots} sequences of up to {@code capacity} tokens. */
+    /**
+     * A cache for {@code slots} sequences of up to {@code capacity} tokens.
+     *
+     * @throws IllegalArgumentException if one of them is not positive
+     * @throws PanaceaException if the model does not take so many tokens, or there is not enough memory
+     */
     public KvCache newCache(int slots, int capacity) {
+        guard.requireOpen();
         if (capacity > config.maxPositionEmbeddings()) {
             throw new PanaceaException("a text of " + capacity + " tokens is longer than the " + config.maxPositionEmbeddings() + " that the model can take");
         }
@@ -318,14 +423,18 @@ public final class LlamaModel implements AutoCloseable {
      * @param active numbers of the slots
      * @param tokens new tokens of each, at least one
      * @return what follows the last token of each
+     * @throws IllegalArgumentException if a slot is out of range, named twice or full, a token is not in the vocabulary, or the cache is of another model's shape or kernels
+     * @throws IllegalStateException if the cache has been closed, or another thread uses it or the model
      */
     public Predictions next(KvCache cache, int[] active, List<int[]> tokens) {
-        checked(tokens);
-        KvCache.Append append = cache.append(active, tokens);
-        rope.ensure(append.longest());
-        DeviceBuffer logits = append.tokens() == active.length ? oneEach(cache, append) : several(cache, append);
-        cache.appended(active, tokens);
-        return new Predictions(kernels, logits, config.vocabSize(), this::results);
+        return exclusively(() -> cache.during(() -> {
+            cache.requireFor(kernels, config, options.activations());
+            KvCache.Append append = cache.append(active, checked(tokens));
+            rope.ensure(append.longest());
+            DeviceBuffer logits = append.tokens() == active.length ? oneEach(cache, append) : several(cache, append);
+            cache.appended(active, tokens);
+            return new Predictions(this, logits, computations);
+        }));
     }
 
     private DeviceBuffer several(KvCache cache, KvCache.Append append) {
@@ -470,12 +579,19 @@ public final class LlamaModel implements AutoCloseable {
         return sequences;
     }
 
+    /**
+     * Frees all memory; an attached adapter and the checkpoint stay. Closing twice does nothing.
+     *
+     * @throws IllegalStateException if the model is in use
+     */
     @Override
     public void close() {
-        forgetDecodeStep();
-        results.ifPresent(DeviceMemory::close);
-        arena.close();
-        rope.close();
-        weights.close();
+        if (guard.close()) {
+            forgetDecodeStep();
+            results.ifPresent(DeviceMemory::close);
+            arena.close();
+            rope.close();
+            weights.close();
+        }
     }
 }

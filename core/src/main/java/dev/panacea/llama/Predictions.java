@@ -9,29 +9,29 @@ import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.function.LongFunction;
+import java.util.Objects;
 
 /**
  * What follows each of some texts: a logit for every token of the vocabulary. They stay on the device, and are gone with the model's next computation of
- * any kind; what is asked for is downloaded.
+ * any kind, after which asking for them is an {@link IllegalStateException}; what is asked for is downloaded. Threads: as {@link LlamaModel}.
  */
 public final class Predictions {
-    private final Kernels kernels;
+    private final LlamaModel model;
     private final DeviceBuffer logits;
     private final int rows;
     private final int vocab;
-    private final LongFunction<DeviceMemory> memory;
+    private final long computation;
 
     /**
      * @param logits F32 [rows, vocab]
-     * @param memory so many bytes for results, which are downloaded before it is asked again
+     * @param computation the number of the model's computation that they are of
      */
-    Predictions(Kernels kernels, DeviceBuffer logits, int vocab, LongFunction<DeviceMemory> memory) {
-        this.kernels = kernels;
+    Predictions(LlamaModel model, DeviceBuffer logits, long computation) {
+        this.model = model;
         this.logits = logits;
+        this.vocab = model.config().vocabSize();
         this.rows = Math.toIntExact(logits.length() / vocab);
-        this.vocab = vocab;
-        this.memory = memory;
+        this.computation = computation;
     }
 
     /**
@@ -44,14 +44,17 @@ public final class Predictions {
 
     /** Whether {@link #logits} costs no more than reading memory, so that nothing is won by asking for less. */
     public boolean inReach() {
-        return kernels.readsHostMemory();
+        return model.kernels().readsHostMemory();
     }
 
     /** All logits of a text, in the order of the ids. */
     public float[] logits(int text) {
-        float[] row = new float[vocab];
-        kernels.download(logits.slice((long) text * vocab, vocab), MemorySegment.ofArray(row));
-        return row;
+        Objects.checkIndex(text, rows);
+        return model.afterwards(computation, () -> {
+            float[] row = new float[vocab];
+            model.kernels().download(logits.slice((long) text * vocab, vocab), MemorySegment.ofArray(row));
+            return row;
+        });
     }
 
     /**
@@ -60,21 +63,23 @@ public final class Predictions {
      * @throws PanaceaException if the logits are no numbers
      */
     public int[] best() {
-        DeviceMemory result = memory.apply(4L * rows);
-        kernels.argMax(logits, rows, vocab, result.view(DType.I32, 0, rows));
-        int[] best = download(result, rows);
-        for (int i = 0; i < rows; i++) {
-            // Of numbers and none, a number is the largest; so where there are none at all, the first token is.
-            if (best[i] == 0 || inReach()) {
-                requireNumber(logit(i, best[i]));
+        return model.afterwards(computation, () -> {
+            DeviceMemory result = model.results(4L * rows);
+            model.kernels().argMax(logits, rows, vocab, result.view(DType.I32, 0, rows));
+            int[] best = download(result, rows);
+            for (int i = 0; i < rows; i++) {
+                // Of numbers and none, a number is the largest; so where there are none at all, the first token is.
+                if (best[i] == 0 || inReach()) {
+                    requireNumber(logit(i, best[i]));
+                }
             }
-        }
-        return best;
+            return best;
+        });
     }
 
     private float logit(int text, int id) {
         float[] one = new float[1];
-        kernels.download(logits.slice((long) text * vocab + id, 1), MemorySegment.ofArray(one));
+        model.kernels().download(logits.slice((long) text * vocab + id, 1), MemorySegment.ofArray(one));
         return one[0];
     }
 
@@ -97,10 +102,14 @@ public final class Predictions {
      * @param temperature of the sum
      */
     public List<Largest> largest(int k, double temperature) {
+        return model.afterwards(computation, () -> mostProbable(k, temperature));
+    }
+
+    private List<Largest> mostProbable(int k, double temperature) {
         int n = Math.min(k, vocab);
-        DeviceMemory result = memory.apply(4L * rows * (2 * n + 1));
+        DeviceMemory result = model.results(4L * rows * (2 * n + 1));
         long each = (long) rows * n;
-        kernels.topK(logits, rows, vocab, n, temperature, result.view(DType.I32, 0, each), result.view(DType.F32, 4 * each, each), result.view(DType.F32, 8 * each, rows));
+        model.kernels().topK(logits, rows, vocab, n, temperature, result.view(DType.I32, 0, each), result.view(DType.F32, 4 * each, each), result.view(DType.F32, 8 * each, rows));
         int[] bits = download(result, rows * (2 * n + 1));
         List<Largest> all = new ArrayList<>();
         for (int i = 0; i < rows; i++) {
@@ -115,7 +124,7 @@ public final class Predictions {
 
     private int[] download(DeviceMemory result, int count) {
         int[] bits = new int[count];
-        kernels.download(result.view(DType.I32, 0, count), MemorySegment.ofArray(bits));
+        model.kernels().download(result.view(DType.I32, 0, count), MemorySegment.ofArray(bits));
         return bits;
     }
 }

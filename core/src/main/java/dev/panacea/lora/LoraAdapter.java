@@ -17,7 +17,12 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.SplittableRandom;
 
-/** A LoRA adapter for one model: the trained pairs of the layers that it targets. */
+/**
+ * A LoRA adapter for one model: the trained pairs of the layers that it targets.
+ *
+ * <p>Threads: any, but one at a time, counting the one in which a model computes with it: a second one's use, and closing it meanwhile, is an {@link IllegalStateException}. For
+ * several models at the same time, read it once for each. A model whose adapter has been closed throws until it is detached or another one attached.
+ */
 public final class LoraAdapter implements AutoCloseable {
     private static final int MOST_VALUES = Integer.MAX_VALUE - 8;
 
@@ -98,11 +103,13 @@ public final class LoraAdapter implements AutoCloseable {
 
     /** The adapter with its present values, to be written as PEFT files; {@code baseModel} is what a reader should load it onto. */
     public PeftAdapter toPeft(String baseModel) {
-        Map<String, LoraTensors> tensors = new LinkedHashMap<>();
-        for (Module m : modules.values()) {
-            tensors.put(m.name(), new LoraTensors(m.rank(), m.in(), m.out(), get(m.aName()), get(m.bName())));
-        }
-        return new PeftAdapter(config.withBaseModel(baseModel), tensors, Optional.empty(), Optional.of(trainedOn));
+        return parameters.guard().during(() -> {
+            Map<String, LoraTensors> tensors = new LinkedHashMap<>();
+            for (Module m : modules.values()) {
+                tensors.put(m.name(), new LoraTensors(m.rank(), m.in(), m.out(), get(m.aName()), get(m.bName())));
+            }
+            return new PeftAdapter(config.withBaseModel(baseModel), tensors, Optional.empty(), Optional.of(trainedOn));
+        });
     }
 
     private static float[] values(Module m, int side) {
@@ -126,20 +133,29 @@ public final class LoraAdapter implements AutoCloseable {
 
     /** Gradients by the names of the tensors, such as {@code model.layers.0.self_attn.q_proj.lora_A.weight}. */
     public Map<String, float[]> gradients() {
-        Map<String, float[]> all = new LinkedHashMap<>();
-        for (Module m : modules.values()) {
-            for (String name : List.of(m.aName(), m.bName())) {
-                float[] g = new float[Math.toIntExact(parameters.gradient(name).length())];
-                kernels.download(parameters.gradient(name), MemorySegment.ofArray(g));
-                all.put(name, g);
+        return parameters.guard().during(() -> {
+            Map<String, float[]> all = new LinkedHashMap<>();
+            for (Module m : modules.values()) {
+                for (String name : List.of(m.aName(), m.bName())) {
+                    float[] g = new float[Math.toIntExact(parameters.gradient(name).length())];
+                    kernels.download(parameters.gradient(name), MemorySegment.ofArray(g));
+                    all.put(name, g);
+                }
             }
-        }
-        return all;
+            return all;
+        });
     }
 
-    /** Makes the model compute with this adapter, in place of any other. */
+    /**
+     * Makes the model compute with this adapter, in place of any other.
+     *
+     * @throws IllegalArgumentException if it is in the memory of other kernels than the model's
+     */
     public void attachTo(LlamaModel model) {
-        model.attach(slots());
+        if (model.kernels() != kernels) {
+            throw new IllegalArgumentException("the adapter is in the memory of other kernels than the model's; read it for this model");
+        }
+        model.attach(slots(), parameters.guard());
     }
 
     private Map<String, LoraLinear.Slot> slots() {
@@ -160,6 +176,11 @@ public final class LoraAdapter implements AutoCloseable {
         return parameters.size();
     }
 
+    /**
+     * Frees its memory; closing twice does nothing.
+     *
+     * @throws IllegalStateException if it is in use, by a model that computes with it or by another thread
+     */
     @Override
     public void close() {
         parameters.close();

@@ -4,6 +4,7 @@ import dev.panacea.kernels.AdamWStep;
 import dev.panacea.kernels.DType;
 import dev.panacea.kernels.DeviceMemory;
 import dev.panacea.kernels.Kernels;
+import dev.panacea.tensor.UseGuard;
 
 /** AdamW (Loshchilov and Hutter 2019) with F32 moments, in PyTorch's order: weight decay first, then the step. */
 public final class AdamW implements Optimizer {
@@ -14,6 +15,7 @@ public final class AdamW implements Optimizer {
     private final double eps;
     private final double weightDecay;
     private final DeviceMemory moments;
+    private final UseGuard guard = new UseGuard("the optimizer", "have the threads take turns");
     private long step;
 
     /**
@@ -50,6 +52,13 @@ public final class AdamW implements Optimizer {
 
     @Override
     public void step(double learningRate, double gradScale) {
+        guard.during(() -> parameters.guard().during(() -> {
+            update(learningRate, gradScale);
+            return null;
+        }));
+    }
+
+    private void update(double learningRate, double gradScale) {
         step++;
         long n = parameters.size();
         kernels.adamW(parameters.values(), parameters.gradients(), moments.view(DType.F32, 0, n), moments.view(DType.F32, TrainableParameters.runBytes(n), n), n,
@@ -63,6 +72,8 @@ public final class AdamW implements Optimizer {
 
     @Override
     public void close() {
-        moments.close();
+        if (guard.close()) {
+            moments.close();
+        }
     }
 }

@@ -7,6 +7,7 @@ import dev.panacea.kernels.DeviceMemory;
 import dev.panacea.kernels.DynamicMap;
 import dev.panacea.kernels.Kernels;
 import dev.panacea.kernels.Moments8bit;
+import dev.panacea.tensor.UseGuard;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
@@ -31,6 +32,7 @@ public final class AdamW8bit implements Optimizer {
     private final long bytesEnd;
     private final long singlesEnd;
     private final DeviceMemory memory;
+    private final UseGuard guard = new UseGuard("the optimizer", "have the threads take turns");
     private long step;
 
     /**
@@ -74,6 +76,13 @@ public final class AdamW8bit implements Optimizer {
 
     @Override
     public void step(double learningRate, double gradScale) {
+        guard.during(() -> parameters.guard().during(() -> {
+            update(learningRate, gradScale);
+            return null;
+        }));
+    }
+
+    private void update(double learningRate, double gradScale) {
         step++;
         AdamWStep now = new AdamWStep((float) gradScale, (float) learningRate, constants.beta1(), constants.beta2(), constants.eps(), constants.weightDecay(), step);
         for (Run run : runs) {
@@ -117,6 +126,8 @@ public final class AdamW8bit implements Optimizer {
 
     @Override
     public void close() {
-        memory.close();
+        if (guard.close()) {
+            memory.close();
+        }
     }
 }

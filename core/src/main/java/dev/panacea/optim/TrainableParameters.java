@@ -4,12 +4,15 @@ import dev.panacea.kernels.DType;
 import dev.panacea.kernels.DeviceBuffer;
 import dev.panacea.kernels.DeviceMemory;
 import dev.panacea.kernels.Kernels;
+import dev.panacea.tensor.UseGuard;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
 /**
  * All trained values in one run of memory, and their gradients in the next, so that clipping and the optimizer are one call each. F32.
+ *
+ * <p>Threads: any, but one at a time, and not while a model computes with them in another thread: that, and closing them meanwhile, is an {@link IllegalStateException}.
  */
 public final class TrainableParameters implements AutoCloseable {
     private record Place(long from, long length) {}
@@ -21,6 +24,7 @@ public final class TrainableParameters implements AutoCloseable {
     private final Map<String, Place> places = new LinkedHashMap<>();
     private final long size;
     private final DeviceMemory memory;
+    private final UseGuard guard = new UseGuard("the adapter", "read one for each model that is to compute at the same time, or have the threads take turns");
 
     /** @param lengths elements of each named tensor, in the order in which they are laid out */
     public TrainableParameters(Kernels kernels, Map<String, Long> lengths) {
@@ -54,35 +58,58 @@ public final class TrainableParameters implements AutoCloseable {
         return Math.max(1, (4 * size + ALIGNMENT - 1) / ALIGNMENT) * ALIGNMENT;
     }
 
+    /** Held by whoever uses them, such as a model that they are attached to while it computes. */
+    public UseGuard guard() {
+        return guard;
+    }
+
     public DeviceBuffer values() {
+        guard.requireOpen();
         return memory.view(DType.F32, 0, size);
     }
 
     public DeviceBuffer gradients() {
+        guard.requireOpen();
         return memory.view(DType.F32, runBytes(size), size);
     }
 
+    /** @throws IllegalArgumentException if there is no tensor of this name */
     public DeviceBuffer value(String name) {
-        Place p = places.get(name);
+        Place p = place(name);
         return values().slice(p.from(), p.length());
     }
 
+    /** @throws IllegalArgumentException if there is no tensor of this name */
     public DeviceBuffer gradient(String name) {
-        Place p = places.get(name);
+        Place p = place(name);
         return gradients().slice(p.from(), p.length());
     }
 
+    private Place place(String name) {
+        Place p = places.get(name);
+        if (p == null) {
+            throw new IllegalArgumentException("there is no trained tensor " + name);
+        }
+        return p;
+    }
+
     public void clearGradients() {
-        kernels.clear(gradients());
+        guard.during(() -> {
+            kernels.clear(gradients());
+            return null;
+        });
     }
 
     /** Global L2 norm of the gradients. */
     public double gradientNorm() {
-        return Math.sqrt(kernels.sumOfSquares(gradients(), size));
+        return guard.during(() -> Math.sqrt(kernels.sumOfSquares(gradients(), size)));
     }
 
+    /** @throws IllegalStateException if they are in use */
     @Override
     public void close() {
-        memory.close();
+        if (guard.close()) {
+            memory.close();
+        }
     }
 }

@@ -18,21 +18,28 @@ public final class AdapterCheck {
      * @throws PanaceaException if the logits differ
      */
     public static double reload(LlamaModel model, LoraAdapter trained, Path folder, int[] sequence) {
+        double difference = model.exclusively(() -> difference(model, trained, folder, sequence));
+        if (!(difference == 0)) {
+            throw new PanaceaException("the adapter read back from " + folder + " gives other logits than the one that was trained (largest difference " + difference
+                    + "); do not use it, and please report this");
+        }
+        return difference;
+    }
+
+    private static double difference(LlamaModel model, LoraAdapter trained, Path folder, int[] sequence) {
         trained.attachTo(model);
         float[] expected = model.logits(sequence);
         double difference = 0;
         try (LoraAdapter fromDisk = LoraAdapter.fromPeft(model, PeftAdapter.read(folder))) {
-            fromDisk.attachTo(model);
-            float[] actual = model.logits(sequence);
-            for (int i = 0; i < expected.length; i++) {
-                difference = Math.max(difference, Math.abs((double) expected[i] - actual[i]));
+            try {
+                fromDisk.attachTo(model);
+                float[] actual = model.logits(sequence);
+                for (int i = 0; i < expected.length; i++) {
+                    difference = Math.max(difference, Math.abs((double) expected[i] - actual[i]));
+                }
+            } finally {
+                trained.attachTo(model);
             }
-        } finally {
-            trained.attachTo(model);
-        }
-        if (!(difference == 0)) {
-            throw new PanaceaException("the adapter read back from " + folder + " gives other logits than the one that was trained (largest difference " + difference
-                    + "); do not use it, and please report this");
         }
         return difference;
     }

@@ -15,7 +15,7 @@ import java.util.List;
 
 /**
  * One step of the optimizer over one or more micro-batches. The loss is the sum over the target tokens of the whole step divided by their
- * number, so that a batch of 8 and four accumulated batches of 2 are the same step.
+ * number, so that a batch of 8 and four accumulated batches of 2 are the same step. Threads: as {@link LlamaModel}, which a step holds from its beginning to its end.
  */
 public final class OptimizerStep {
     private final LlamaModel model;
@@ -52,9 +52,11 @@ public final class OptimizerStep {
      * @throws PanaceaException if the loss is not a number: the update is not made then
      */
     public Outcome run(Batches.Step examples, double learningRate) {
-        Outcome o = gradients(examples);
-        optimizer.step(learningRate, clipFactor(o.gradNorm()));
-        return o;
+        return model.exclusively(() -> {
+            Outcome o = gradients(examples);
+            optimizer.step(learningRate, clipFactor(o.gradNorm()));
+            return o;
+        });
     }
 
     /** The factor by which PyTorch's clip_grad_norm_ shrinks gradients of this norm. */
@@ -68,6 +70,10 @@ public final class OptimizerStep {
         if (targets == 0) {
             throw new IllegalArgumentException("no example of this step has a target token");
         }
+        return model.exclusively(() -> parameters.guard().during(() -> gradients(examples, targets)));
+    }
+
+    private Outcome gradients(Batches.Step examples, int targets) {
         parameters.clearGradients();
         DeviceBuffer onDevice = model.roomForLosses(targets);
         int at = 0;

@@ -21,6 +21,9 @@ import org.slf4j.LoggerFactory;
 /**
  * Supervised fine-tuning of a LoRA adapter: examples in shuffled epochs, micro-batches accumulated into optimizer steps, a schedule,
  * clipping, AdamW. The same seed gives the same adapter, to the bit.
+ *
+ * <p>Threads: as {@link LlamaModel}, which a run holds with its adapter from beginning to end: other threads that use or close them meanwhile get an
+ * {@link IllegalStateException}. The listener may use them, on the training thread.
  */
 public final class SftTrainer {
     private static final Logger LOG = LoggerFactory.getLogger(SftTrainer.class);
@@ -67,6 +70,10 @@ public final class SftTrainer {
      * @throws dev.panacea.kernels.PanaceaException if the memory does not suffice, before anything is trained, or if the loss stops being a number
      */
     public TrainingResult train(List<TokenizedExample> examples, TrainingListener listener) {
+        return model.exclusively(() -> run(examples, listener));
+    }
+
+    private TrainingResult run(List<TokenizedExample> examples, TrainingListener listener) {
         int total = totalSteps(examples);
         Batches batches = batches(examples);
         int perEpoch = batches.stepsPerEpoch();

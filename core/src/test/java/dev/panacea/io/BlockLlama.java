@@ -12,7 +12,7 @@ import java.util.function.Function;
 import java.util.stream.IntStream;
 
 /** A two-layer Llama in a GGUF file whose matrices are random blocks of any types: wide enough for the K formats, of weights about as large as trained ones. */
-final class BlockLlama {
+public final class BlockLlama {
     private static final int HIDDEN = 256;
     private static final Map<GgmlType, Integer> TYPE_NUMBERS = Map.ofEntries(Map.entry(GgmlType.F32, 0), Map.entry(GgmlType.F16, 1), Map.entry(GgmlType.Q4_0, 2),
             Map.entry(GgmlType.Q4_1, 3), Map.entry(GgmlType.Q5_0, 6), Map.entry(GgmlType.Q5_1, 7), Map.entry(GgmlType.Q8_0, 8), Map.entry(GgmlType.Q2_K, 10),
@@ -22,13 +22,13 @@ final class BlockLlama {
     final LlamaConfig config;
     private final Random random;
 
-    BlockLlama(long seed, boolean tied) {
+    public BlockLlama(long seed, boolean tied) {
         random = new Random(seed);
         config = new LlamaConfig(270, HIDDEN, 512, 2, 4, 2, 64, 128, 1e-5f, tied, new RopeConfig(10000, Optional.empty()));
     }
 
     /** @param types of each matrix, by its Hugging Face name */
-    Path write(Path file, Function<String, GgmlType> types) {
+    public Path write(Path file, Function<String, GgmlType> types) {
         return gguf(types).write(file);
     }
 

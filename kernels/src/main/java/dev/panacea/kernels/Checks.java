@@ -9,6 +9,7 @@ final class Checks {
     private Checks() {}
 
     static void length(String name, DeviceBuffer b, long expected) {
+        b.requireOpen(name);
         if (b.length() < expected) {
             throw new IllegalArgumentException(name + " has " + b.length() + " elements, " + expected + " are needed");
         }
@@ -151,6 +152,7 @@ final class Checks {
 
     /** Host memory at the other end of an upload or download. */
     static void hostBytes(MemorySegment host, DeviceBuffer b) {
+        b.requireOpen("the buffer");
         if (host.byteSize() < b.byteSize()) {
             throw new IllegalArgumentException("the host memory has " + host.byteSize() + " bytes, " + b.byteSize() + " are needed");
         }

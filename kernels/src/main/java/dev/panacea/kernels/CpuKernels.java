@@ -11,6 +11,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.ref.Reference;
+import java.util.concurrent.locks.Lock;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.IntSupplier;
 import java.util.stream.Collectors;
@@ -21,6 +22,9 @@ import org.slf4j.LoggerFactory;
  * The native kernels, on the CPU, in the instruction set and with the threads chosen when it is opened. Types and lengths are checked here,
  * because the native side trusts them; indices (tokens, positions, targets) are checked there. Memory outlives the kernels: a
  * {@link DeviceMemory} is valid until it is closed itself.
+ *
+ * <p>Any thread may call any method at any time: calls take turns, and closing these kernels, or memory that any call may read, waits for the call that is running.
+ * Whoever calls on what has been closed gets an {@link IllegalStateException}. Several kernels may compute at the same time, in threads of their own.
  */
 public final class CpuKernels implements Kernels {
     private static final Logger LOG = LoggerFactory.getLogger(CpuKernels.class);
@@ -28,6 +32,7 @@ public final class CpuKernels implements Kernels {
     private static final int MAX_THREADS = 1024;
 
     private final ReentrantLock calls = new ReentrantLock();
+    private final Lock running = NativeCalls.running();
     private final Arena arena = Arena.ofShared();
     private final WeightStruct weight = new WeightStruct(arena);
     private final MemorySegment sum = arena.allocate(ValueLayout.JAVA_DOUBLE);
@@ -102,7 +107,13 @@ public final class CpuKernels implements Kernels {
 
     @Override
     public DeviceMemory allocate(long bytes) {
-        return CpuMemory.allocate(bytes, calls);
+        calls.lock();
+        try {
+            ensureOpen();
+            return CpuMemory.allocate(bytes);
+        } finally {
+            calls.unlock();
+        }
     }
 
     @Override
@@ -131,6 +142,15 @@ public final class CpuKernels implements Kernels {
     private void copyBytes(MemorySegment source, MemorySegment destination, long bytes) {
         run(() -> {
             MemorySegment.copy(source, 0, destination, 0, bytes);
+            return 0;
+        });
+    }
+
+    @Override
+    public void clear(DeviceBuffer buffer) {
+        MemorySegment cleared = out("buffer", buffer);
+        run(() -> {
+            cleared.fill((byte) 0);
             return 0;
         });
     }
@@ -345,7 +365,13 @@ public final class CpuKernels implements Kernels {
         calls.lock();
         try {
             ensureOpen();
-            int code = call.getAsInt();
+            int code;
+            running.lock();
+            try {
+                code = call.getAsInt();
+            } finally {
+                running.unlock();
+            }
             if (code != 0) {
                 throw failure(code);
             }

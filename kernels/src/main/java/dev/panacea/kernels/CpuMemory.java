@@ -3,29 +3,23 @@ package dev.panacea.kernels;
 import dev.panacea.bindings.NativeMemory;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.concurrent.locks.Lock;
 
 /** Memory of the native library in an arena of its own, so that a view which is used too late throws instead of reading what is there now. */
 final class CpuMemory implements DeviceMemory {
     private final Arena arena;
     private final MemorySegment segment;
-    private final Lock calls;
 
-    private CpuMemory(Arena arena, MemorySegment segment, Lock calls) {
+    private CpuMemory(Arena arena, MemorySegment segment) {
         this.arena = arena;
         this.segment = segment;
-        this.calls = calls;
     }
 
-    /**
-     * @param calls held while a kernel runs: the fields of a weight's struct are mere addresses, which do not keep an arena open
-     */
-    static CpuMemory allocate(long bytes, Lock calls) {
+    static CpuMemory allocate(long bytes) {
         Arena arena = Arena.ofShared();
         try {
             MemorySegment segment = NativeMemory.allocate(bytes, arena).orElseThrow(() -> new PanaceaException(
                     "the system has no " + bytes + " bytes of memory left; use a smaller batch, shorter sequences or 4-bit weights, or close other programs"));
-            return new CpuMemory(arena, segment, calls);
+            return new CpuMemory(arena, segment);
         } catch (RuntimeException e) {
             arena.close();
             throw e;
@@ -39,6 +33,9 @@ final class CpuMemory implements DeviceMemory {
 
     @Override
     public DeviceBuffer view(DType type, long byteOffset, long length) {
+        if (!arena.scope().isAlive()) {
+            throw new IllegalStateException("this memory has been closed");
+        }
         if (byteOffset % type.bytes() != 0) {
             throw new IllegalArgumentException("offset " + byteOffset + " is not a multiple of the " + type.bytes() + " bytes of " + type);
         }
@@ -51,13 +48,11 @@ final class CpuMemory implements DeviceMemory {
 
     @Override
     public void close() {
-        calls.lock();
-        try {
+        // The fields of a weight's struct are mere addresses, which do not keep an arena open.
+        NativeCalls.whileNoneRuns(() -> {
             if (arena.scope().isAlive()) {
                 arena.close();
             }
-        } finally {
-            calls.unlock();
-        }
+        });
     }
 }

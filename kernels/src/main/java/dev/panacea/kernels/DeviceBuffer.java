@@ -69,6 +69,17 @@ public final class DeviceBuffer {
         return host;
     }
 
+    /**
+     * What every operation asks first, in words of its own; memory that another thread closes at this moment is still refused by what comes after.
+     *
+     * @throws IllegalStateException if the memory has been closed
+     */
+    void requireOpen(String name) {
+        if (host != null && !host.scope().isAlive()) {
+            throw new IllegalStateException(name + ": its memory has been closed");
+        }
+    }
+
     /** {@code count} elements from element {@code from} on. */
     public DeviceBuffer slice(long from, long count) {
         Objects.checkFromIndexSize(from, count, length);

@@ -1,8 +1,8 @@
 package dev.panacea.kernels;
 
 /**
- * A block of memory on the device of one {@link Kernels}, freed by {@link #close()}. Buffers are typed views of it and must not be used
- * once it is closed; on the CPU backends such a use throws {@link IllegalStateException}.
+ * A block of memory on the device of one {@link Kernels}, freed by {@link #close()}. Buffers are typed views of it; an operation on one whose memory has
+ * been closed throws {@link IllegalStateException}. Any thread may close it: that waits for a call that is running.
  */
 public interface DeviceMemory extends AutoCloseable {
     long byteSize();
@@ -12,6 +12,7 @@ public interface DeviceMemory extends AutoCloseable {
      *
      * @param byteOffset start in bytes, a multiple of the element size
      * @param length number of elements
+     * @throws IllegalStateException if this memory has been closed
      * @throws IndexOutOfBoundsException if the view does not lie inside the block
      */
     DeviceBuffer view(DType type, long byteOffset, long length);
@@ -21,6 +22,7 @@ public interface DeviceMemory extends AutoCloseable {
         return view(type, 0, byteSize() / type.bytes());
     }
 
+    /** Frees the memory; once it is freed, does nothing. */
     @Override
     void close();
 }

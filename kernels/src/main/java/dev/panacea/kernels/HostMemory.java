@@ -26,6 +26,9 @@ final class HostMemory implements DeviceMemory {
 
     @Override
     public DeviceBuffer view(DType type, long byteOffset, long length) {
+        if (!arena.scope().isAlive()) {
+            throw new IllegalStateException("this memory has been closed");
+        }
         if (byteOffset % type.bytes() != 0) {
             throw new IllegalArgumentException("offset " + byteOffset + " is not a multiple of the " + type.bytes() + " bytes of " + type);
         }
@@ -35,7 +38,7 @@ final class HostMemory implements DeviceMemory {
     }
 
     @Override
-    public void close() {
+    public synchronized void close() {
         if (arena.scope().isAlive()) {
             arena.close();
         }

@@ -13,6 +13,10 @@ import java.util.Optional;
  * written. A call for no rows or elements (M = 0, n = 0) does nothing. {@code accumulate} adds the result to what the output holds, with one
  * rounding at the end. Results depend on shapes and the backend, never on the number of threads. A backend runs one call at a time; calls
  * return when the result may be used by the next call.
+ *
+ * <p>Threads: any thread may call any method, at any time. Calls of several threads take turns, so that each is right by itself; that nobody else writes to the buffers
+ * between two calls is the callers' business. A call on kernels or memory that have been closed, by whatever thread, is an
+ * {@link IllegalStateException}; closing twice does nothing.
  */
 public interface Kernels extends AutoCloseable {
     /** The most that {@link #topK} gives of a row. */
@@ -72,9 +76,7 @@ public interface Kernels extends AutoCloseable {
     void download(DeviceBuffer source, MemorySegment destination);
 
     /** Sets every byte to zero. */
-    default void clear(DeviceBuffer buffer) {
-        buffer.host().fill((byte) 0);
-    }
+    void clear(DeviceBuffer buffer);
 
     /** y = x (+ y), converted to y's type; both of {@code n} elements, F32 or BF16. */
     void copy(DeviceBuffer x, DeviceBuffer y, long n, boolean accumulate);

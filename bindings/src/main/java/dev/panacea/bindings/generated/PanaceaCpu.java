@@ -830,6 +830,186 @@ public class PanaceaCpu extends PanaceaCpu$shared {
         }
     }
 
+    private static class pan_watch {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            PanaceaCpu.C_INT,
+            PanaceaCpu.C_POINTER,
+            PanaceaCpu.C_LONG
+        );
+
+        public static final MemorySegment ADDR = dev.panacea.bindings.NativeLibrary.symbol("pan_watch");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t pan_watch(const void *p, int64_t bytes)
+     * }
+     */
+    public static FunctionDescriptor pan_watch$descriptor() {
+        return pan_watch.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t pan_watch(const void *p, int64_t bytes)
+     * }
+     */
+    public static MethodHandle pan_watch$handle() {
+        return pan_watch.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t pan_watch(const void *p, int64_t bytes)
+     * }
+     */
+    public static MemorySegment pan_watch$address() {
+        return pan_watch.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t pan_watch(const void *p, int64_t bytes)
+     * }
+     */
+    public static int pan_watch(MemorySegment p, long bytes) {
+        var mh$ = pan_watch.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("pan_watch", p, bytes);
+            }
+            return (int)mh$.invokeExact(p, bytes);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class pan_torn {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.of(
+            PanaceaCpu.C_INT,
+            PanaceaCpu.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = dev.panacea.bindings.NativeLibrary.symbol("pan_torn");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * int32_t pan_torn(const void *p)
+     * }
+     */
+    public static FunctionDescriptor pan_torn$descriptor() {
+        return pan_torn.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * int32_t pan_torn(const void *p)
+     * }
+     */
+    public static MethodHandle pan_torn$handle() {
+        return pan_torn.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * int32_t pan_torn(const void *p)
+     * }
+     */
+    public static MemorySegment pan_torn$address() {
+        return pan_torn.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * int32_t pan_torn(const void *p)
+     * }
+     */
+    public static int pan_torn(MemorySegment p) {
+        var mh$ = pan_torn.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("pan_torn", p);
+            }
+            return (int)mh$.invokeExact(p);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
+    private static class pan_unwatch {
+        public static final FunctionDescriptor DESC = FunctionDescriptor.ofVoid(
+            PanaceaCpu.C_POINTER
+        );
+
+        public static final MemorySegment ADDR = dev.panacea.bindings.NativeLibrary.symbol("pan_unwatch");
+
+        public static final MethodHandle HANDLE = Linker.nativeLinker().downcallHandle(ADDR, DESC);
+    }
+
+    /**
+     * Function descriptor for:
+     * {@snippet lang=c :
+     * void pan_unwatch(const void *p)
+     * }
+     */
+    public static FunctionDescriptor pan_unwatch$descriptor() {
+        return pan_unwatch.DESC;
+    }
+
+    /**
+     * Downcall method handle for:
+     * {@snippet lang=c :
+     * void pan_unwatch(const void *p)
+     * }
+     */
+    public static MethodHandle pan_unwatch$handle() {
+        return pan_unwatch.HANDLE;
+    }
+
+    /**
+     * Address for:
+     * {@snippet lang=c :
+     * void pan_unwatch(const void *p)
+     * }
+     */
+    public static MemorySegment pan_unwatch$address() {
+        return pan_unwatch.ADDR;
+    }
+
+    /**
+     * {@snippet lang=c :
+     * void pan_unwatch(const void *p)
+     * }
+     */
+    public static void pan_unwatch(MemorySegment p) {
+        var mh$ = pan_unwatch.HANDLE;
+        try {
+            if (TRACE_DOWNCALLS) {
+                traceDowncall("pan_unwatch", p);
+            }
+            mh$.invokeExact(p);
+        } catch (Error | RuntimeException ex) {
+           throw ex;
+        } catch (Throwable ex$) {
+           throw new AssertionError("should not reach here", ex$);
+        }
+    }
+
     private static class pan_scratch_bytes {
         public static final FunctionDescriptor DESC = FunctionDescriptor.of(
             PanaceaCpu.C_LONG,

@@ -1,0 +1,52 @@
+package dev.panacea.threads;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.panacea.io.BlockLlama;
+import dev.panacea.kernels.GgmlType;
+import dev.panacea.testing.TestBackend;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Misuse by several threads is an exception, never the end of the process and never a wrong result: {@link CloseWhileUsed} in a process of its own. */
+class CloseWhileUsedTest {
+    private static final List<String> PROGRAMS = List.of("three-generators", "models-side-by-side", "close-model", "close-adapter", "close-checkpoint", "close-kernels", "close-cache",
+            "shrink", "overwrite");
+
+    @TempDir
+    static Path folder;
+
+    @TestFactory
+    Stream<DynamicTest> theProcessSurvives() {
+        Path file = new BlockLlama(8, true).write(folder.resolve("model.gguf"), name -> GgmlType.Q4_1);
+        return TestBackend.all().stream().flatMap(b -> PROGRAMS.stream().map(p -> DynamicTest.dynamicTest(b.name() + ", " + p, () -> survives(b, file, p))));
+    }
+
+    private static void survives(TestBackend backend, Path file, String program) throws Exception {
+        List<String> command = new ArrayList<>(List.of(ProcessHandle.current().info().command().orElseThrow(), "--enable-native-access=ALL-UNNAMED", "-XX:-CreateCoredumpOnCrash",
+                "-XX:ErrorFile=" + folder.resolve("hs_err.log"), "-cp", System.getProperty("java.class.path")));
+        System.getProperties().forEach((key, value) -> {
+            if (key.toString().startsWith("panacea.")) {
+                command.add("-D" + key + "=" + value);
+            }
+        });
+        command.addAll(List.of(CloseWhileUsed.class.getName(), backend.name(), file.toString(), program));
+        Path said = folder.resolve("said");
+        Process process = new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(said.toFile()).start();
+        try {
+            assertThat(process.waitFor(10, TimeUnit.MINUTES)).as("ends in time").isTrue();
+            String text = new String(java.nio.file.Files.readAllBytes(said), StandardCharsets.UTF_8);
+            assertThat(process.exitValue()).as(text).isZero();
+            assertThat(text).contains("SURVIVED");
+        } finally {
+            process.destroyForcibly();
+        }
+    }
+}
