@@ -199,7 +199,7 @@ public final class LlamaModel implements AutoCloseable {
     }
 
     private void replaceAdapter(Map<String, LoraLinear.Slot> slots, Optional<UseGuard> of) {
-        run(false, () -> {
+        run(() -> {
             hold(of);
             adapter = of;
             stepBytes.clear();
@@ -215,21 +215,33 @@ public final class LlamaModel implements AutoCloseable {
     /**
      * Calls that belong together, such as those of one answer: no other thread can use or close the model, its adapter or its checkpoint in between.
      *
-     * @throws IllegalStateException if one of them is in use by another thread, or has been closed
+     * @throws IllegalStateException if one of them is in use by another thread, or the model or the checkpoint has been closed
      * @throws PanaceaException if the file of mapped weights was changed: nothing that was computed counts
      */
     public <T> T exclusively(Supplier<T> calls) {
-        return run(true, calls);
+        // Another adapter may be attached in place of a closed one.
+        return run(() -> {
+            if (held.isEmpty()) {
+                hold(adapter.filter(UseGuard::isOpen));
+            }
+            return calls.get();
+        });
     }
 
-    /** @param withAdapter whether the attached adapter has to be there */
-    private <T> T run(boolean withAdapter, Supplier<T> calls) {
+    /** A call that computes with the attached adapter. */
+    private <T> T computing(Supplier<T> call) {
+        return run(() -> {
+            if (held.isEmpty()) {
+                hold(adapter);
+            }
+            return call.get();
+        });
+    }
+
+    private <T> T run(Supplier<T> calls) {
         guard.enter();
         depth++;
         try {
-            if (depth == 1 && withAdapter) {
-                hold(adapter);
-            }
             return weights.mappedBytes() > 0 ? checkpoint.reading(calls) : calls.get();
         } finally {
             depth--;
@@ -274,7 +286,7 @@ public final class LlamaModel implements AutoCloseable {
 
     /** As {@link #losses(List, int[], int[], float, boolean)}, where training may go with less memory. */
     public float[] losses(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass) {
-        return exclusively(() -> read(lossesOnDevice(sequences, targetRows, targets, gradScale, pass)));
+        return computing(() -> read(lossesOnDevice(sequences, targetRows, targets, gradScale, pass)));
     }
 
     /**
@@ -283,7 +295,7 @@ public final class LlamaModel implements AutoCloseable {
      * @param into a part of {@link #roomForLosses}, for as many as there are targets
      */
     public void losses(List<int[]> sequences, int[] targetRows, int[] targets, float gradScale, Pass pass, DeviceBuffer into) {
-        exclusively(() -> {
+        computing(() -> {
             kernels.copy(lossesOnDevice(sequences, targetRows, targets, gradScale, pass), into, targets.length, false);
             return null;
         });
@@ -295,7 +307,7 @@ public final class LlamaModel implements AutoCloseable {
      * @return F32 [targets]
      */
     public DeviceBuffer roomForLosses(int targets) {
-        return exclusively(() -> results(4L * targets).view(DType.F32, 0, targets));
+        return computing(() -> results(4L * targets).view(DType.F32, 0, targets));
     }
 
     /** Memory that outlives a step of the arena; what was in it is gone. */
@@ -319,7 +331,7 @@ public final class LlamaModel implements AutoCloseable {
      * of the tokens do not matter, only how many there are.
      */
     public long stepBytes(List<int[]> sequences, int[] targetRows, int[] targets, Pass pass) {
-        return exclusively(() -> plan(lossShape(sequences, targetRows.length, pass), pass, tape -> losses(tape, sequences, targetRows, targets, 1, pass, layers)));
+        return computing(() -> plan(lossShape(sequences, targetRows.length, pass), pass, tape -> losses(tape, sequences, targetRows, targets, 1, pass, layers)));
     }
 
     /**
@@ -327,8 +339,9 @@ public final class LlamaModel implements AutoCloseable {
      * needs ({@link Kernels#scratchBytes()}). What the adapter's slots of that layer hold as gradients is of no use afterwards.
      */
     public void rehearse(List<int[]> sequences, int[] targetRows, int[] targets) {
-        exclusively(() -> {
+        computing(() -> {
             rope.ensure(longest(checked(sequences)));
+            checkTargets(tokens(sequences), targetRows, targets);
             int n = Math.min(targets.length, LinearCrossEntropy.rowsAtATime(config.vocabSize()));
             Pass pass = Pass.TRAINING_CHECKPOINTED;
             step(new StepShape("rehearsal", tokens(sequences), sequences.size(), n), pass,
@@ -378,7 +391,7 @@ public final class LlamaModel implements AutoCloseable {
 
     /** Logits of every position of one sequence, [length * vocab]; for comparisons, not for long texts. */
     public float[] logits(int[] sequence) {
-        return exclusively(() -> {
+        return computing(() -> {
             List<int[]> sequences = checked(List.of(sequence));
             rope.ensure(sequence.length);
             return read(step(new StepShape("logits", sequence.length, 1, sequence.length), Pass.EVALUATION,
@@ -388,7 +401,7 @@ public final class LlamaModel implements AutoCloseable {
 
     /** The residual stream after the embedding and after each layer, the last one normalised: transformers' {@code output_hidden_states}. */
     public List<float[]> hiddenStates(int[] sequence) {
-        return exclusively(() -> hiddenStates(checked(List.of(sequence)), sequence.length));
+        return computing(() -> hiddenStates(checked(List.of(sequence)), sequence.length));
     }
 
     private List<float[]> hiddenStates(List<int[]> sequences, int length) {
@@ -427,7 +440,7 @@ public final class LlamaModel implements AutoCloseable {
      * @throws IllegalStateException if the cache has been closed, or another thread uses it or the model
      */
     public Predictions next(KvCache cache, int[] active, List<int[]> tokens) {
-        return exclusively(() -> cache.during(() -> {
+        return computing(() -> cache.during(() -> {
             cache.requireFor(kernels, config, options.activations());
             KvCache.Append append = cache.append(active, checked(tokens));
             rope.ensure(append.longest());

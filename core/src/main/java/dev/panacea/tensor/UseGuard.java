@@ -54,6 +54,11 @@ public final class UseGuard {
         }
     }
 
+    /** Whether it has not been closed. */
+    public synchronized boolean isOpen() {
+        return !closed;
+    }
+
     /** @throws IllegalStateException if it has been closed */
     public synchronized void requireOpen() {
         if (closed) {
