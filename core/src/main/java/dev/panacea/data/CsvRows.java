@@ -70,7 +70,7 @@ final class CsvRows {
 
     private Map<String, String> header(List<List<String>> first, Map<String, String> asked, Consumer<String> note) throws IOException {
         if (first.isEmpty()) {
-            // The reading itself will say what is wrong.
+            // Reading on will say what is wrong.
             return asked;
         }
         List<String> start = first.getFirst();
@@ -90,7 +90,8 @@ final class CsvRows {
             asked.forEach((meaning, number) -> byName.put(meaning, names.get(Integer.parseInt(number.strip()) - 1)));
             return byName;
         }
-        if (header) {
+        boolean prose = start.size() == 1 && !RowParser.meanings().contains(RowColumns.normalized(start.getFirst()));
+        if (header && (known || !asked.isEmpty() || !prose)) {
             return asked;
         }
         String shown = "\"" + RowParser.shortened(String.join(String.valueOf(dialect.separator()), start).replaceAll("\\s+", " ")) + "\"";

@@ -127,7 +127,7 @@ final class JsonValues {
     }
 
     private String tooLong() {
-        return "is longer than " + maxRow + " bytes, the most that is read with this much memory for Java";
+        return "is longer than " + maxRow + " bytes, the most that is read with this much memory for Java; split it or leave it out";
     }
 
     /** What is wrong with broken JSON, in words for a person, to follow "the row". */

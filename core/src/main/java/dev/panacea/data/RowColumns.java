@@ -90,11 +90,17 @@ final class RowColumns {
     /** As {@link #take}, when it must be text, and there must be some. */
     String text(String name, String meaning) {
         Object value = take(name, meaning);
+        String column = columns.get(name).name;
+        if (value == null) {
+            throw new BadRow("has nothing in '" + column + "'");
+        }
         if (!(value instanceof String text)) {
-            throw new BadRow("has " + kind(value) + " in '" + columns.get(name).name + "' where text is expected: '" + columns.get(name).name + "' is " + kind(value));
+            boolean table = value instanceof List<?> || value instanceof Map<?, ?>;
+            throw new BadRow("is not understood: '" + column + "' is " + kind(value) + " where text is expected"
+                    + (table ? "; if the file is a table written column by column, write it row by row (in pandas orient=\"records\")" : ""));
         }
         if (text.isBlank()) {
-            throw new BadRow("has an empty '" + columns.get(name).name + "'");
+            throw new BadRow("has an empty '" + column + "'");
         }
         return text;
     }

@@ -125,6 +125,8 @@ class DataFormsTest {
                 .containsExactly(exchange("What is flu?", "An infection."));
         refused("7,What is flu?,An infection.\n", "without a header", "question=1,answer=2");
         refused("Once upon a time. There was a file\nof prose, and nothing else.\n", "neither JSON nor CSV", "Once upon a time");
+        refused("# Notes\n\nProse, with commas, and more.\n", "neither JSON nor CSV", "# Notes");
+        refused("prompt\np\n", "answer to 'prompt'", "completion=NAME");
         refused("Frage;Antwort\nWas?;Das.\n", "[Frage, Antwort]", "question=NAME,answer=NAME");
     }
 
@@ -197,8 +199,9 @@ class DataFormsTest {
         assertThat(data.rows().getLast().place()).endsWith("row 2 (line 2)");
         assertThat(examples(read("{\"17\": {\"text\": \"a\"}, \"18\": {\"text\": \"b\"}}"))).containsExactly(new Example.Text("a"), new Example.Text("b"));
         assertThat(examples(read("{\"text\": \"t\", \"data\": [{\"x\": 1}]}"))).containsExactly(new Example.Text("t"));
-        refused("{\"data\": [{\"text\": \"a\"}, {\"text\": 1}]}", "row 2 (line 1)", "a number in 'text'");
+        refused("{\"data\": [{\"text\": \"a\"}, {\"text\": 1}]}", "row 2 (line 1)", "'text' is a number");
         refused("{\"data\": []}", "no rows");
+        refused("{\"question\": [\"a\"], \"answer\": [\"b\"]}", "'question' is a list", "records");
     }
 
     @Test

@@ -108,7 +108,7 @@ class DatasetReaderTest {
         "{\"prompt\": [{\"role\": \"user\", \"content\": \"q\"}], \"completion\": \"r\"}|'prompt' is a list and 'completion' is text",
         "{\"prompt\": [{\"role\": \"user\", \"content\": \"q\"}], \"completion\": [{\"role\": \"user\", \"content\": \"q\"}]}|no assistant turn in 'completion'",
         "{\"Context\": \"q\", \"Response\": \"\"}|empty 'Response'",
-        "{\"Context\": \"q\", \"Response\": 1}|a number in 'Response'",
+        "{\"Context\": \"q\", \"Response\": 1}|'Response' is a number where text",
         "{\"text\": \"\"}|empty 'text'",
         "{\"frage\": \"q\", \"antwort\": \"a\"}|[frage, antwort]",
         "{}|not understood",

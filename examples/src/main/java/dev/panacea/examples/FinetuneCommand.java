@@ -449,7 +449,7 @@ public final class FinetuneCommand implements Callable<Integer> {
             throw wrong(option, value, "there is no such file");
         }
         if (!Files.isRegularFile(file)) {
-            throw wrong(option, value, "this is a folder; a JSON Lines, JSON or CSV file is needed");
+            throw wrong(option, value, "this is " + (Files.isDirectory(file) ? "a folder" : "a pipe or a device") + "; a JSON Lines, JSON or CSV file is needed");
         }
         if (!Files.isReadable(file)) {
             throw wrong(option, value, "no permission to read it");
