@@ -6,10 +6,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /** Opens a model of whatever format. */
 public final class Checkpoints {
+    private static final Pattern PART = Pattern.compile("(?i).*-[0-9]{5}-of-[0-9]{5}\\.gguf");
+
     private Checkpoints() {}
 
     /**
@@ -28,6 +31,10 @@ public final class Checkpoints {
             return SafetensorsCheckpoint.open(path);
         }
         List<Path> gguf = ggufFiles(path);
+        if (gguf.size() > 1 && gguf.stream().allMatch(f -> PART.matcher(f.getFileName().toString()).matches())) {
+            throw new PanaceaException(path + " holds a .gguf model in " + gguf.size() + " parts; join them with llama.cpp's llama-gguf-split and its"
+                    + " merge option, and give the file that comes of it");
+        }
         if (gguf.size() > 1) {
             throw new PanaceaException(path + " holds " + gguf.size() + " .gguf files; give the path of the one you mean: " + gguf);
         }

@@ -19,6 +19,7 @@ import java.util.TreeMap;
 import java.util.function.Supplier;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /**
  * A Llama model in a GGUF file. llama.cpp turns neighbouring elements (2j, 2j+1) of a head where Hugging Face turns (j, j + d/2), and so
@@ -27,6 +28,7 @@ import java.util.regex.Pattern;
 public final class GgufCheckpoint implements Checkpoint {
     private static final String ROPE_DIVISORS = "rope_freqs.weight";
     private static final Pattern LAYER = Pattern.compile("blk\\.(0|[1-9][0-9]{0,5})\\.([a-z_]+)\\.weight");
+    private static final Pattern HUGGING_FACE_LAYER = Pattern.compile("model\\.layers\\.([0-9]+)\\.(.+)\\.weight");
     private static final Map<String, String> IN_LAYER = Map.of(
             "attn_q", "self_attn.q_proj", "attn_k", "self_attn.k_proj", "attn_v", "self_attn.v_proj", "attn_output", "self_attn.o_proj",
             "ffn_gate", "mlp.gate_proj", "ffn_up", "mlp.up_proj", "ffn_down", "mlp.down_proj",
@@ -35,8 +37,8 @@ public final class GgufCheckpoint implements Checkpoint {
             "token_embd.weight", LlamaTensors.EMBEDDING, "output_norm.weight", "model.norm.weight", "output.weight", LlamaTensors.HEAD);
 
     private static final String KEYS = "llama.";
-    private static final Set<String> READ = Set.of("block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size", "expert_count", "attention.head_count",
-            "attention.head_count_kv", "attention.key_length", "attention.value_length", "attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base",
+    private static final Set<String> READ = Set.of("block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size", "expert_count",
+            "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length", "attention.layer_norm_rms_epsilon", "rope.dimension_count", "rope.freq_base",
             "rope.scaling.type", "rope.scaling.factor", "rope.scale_linear");
     /** What llama.cpp does not look at in a Llama, or only together with something that is refused. */
     private static final Set<String> WITHOUT_EFFECT = Set.of("tensor_data_layout", "expert_used_count", "attention.layer_norm_epsilon", "rope.scaling.finetuned",
@@ -71,7 +73,7 @@ public final class GgufCheckpoint implements Checkpoint {
         config = readConfig();
         Map<String, long[]> shapes = new LinkedHashMap<>();
         tensors.forEach((name, tensor) -> shapes.put(name, tensor.dimensions()));
-        LlamaTensors.check(file.path(), LlamaTensors.all(config), shapes);
+        LlamaTensors.check(file.path(), LlamaTensors.all(config), shapes, GgufCheckpoint::nameInFile);
     }
 
     /** The metadata, which also hold the tokenizer and the chat template. */
@@ -186,6 +188,14 @@ public final class GgufCheckpoint implements Checkpoint {
         return OUTSIDE.getOrDefault(name, name);
     }
 
+    /** The opposite of {@link #huggingFaceName}. */
+    private static String nameInFile(String name) {
+        Matcher layer = HUGGING_FACE_LAYER.matcher(name);
+        String part = layer.matches() ? layer.group(2) : "";
+        return Stream.concat(IN_LAYER.entrySet().stream().filter(e -> e.getValue().equals(part)).map(e -> "blk." + layer.group(1) + "." + e.getKey() + ".weight"),
+                OUTSIDE.entrySet().stream().filter(e -> e.getValue().equals(name)).map(Map.Entry::getKey)).findFirst().orElse(name);
+    }
+
     private LlamaConfig readConfig() {
         GgufMetadata m = file.metadata();
         long parts = m.integer("split.count").orElse(0);
@@ -203,7 +213,8 @@ public final class GgufCheckpoint implements Checkpoint {
             throw fault("it is a mixture of experts (llama.expert_count " + m.integer("llama.expert_count").getAsLong() + "), which is not supported");
         }
         if (!tensors.containsKey(LlamaTensors.EMBEDDING)) {
-            throw fault("the tensor token_embd.weight is missing; download the file again, and if it is one part of a split file, join the parts with llama.cpp's llama-gguf-split");
+            throw fault("the tensor token_embd.weight is missing; download the file again, and if it is one part of a split file, join the parts with llama.cpp's"
+                    + " llama-gguf-split");
         }
         int hidden = required("llama.embedding_length");
         int inner = required("llama.feed_forward_length");
@@ -232,8 +243,8 @@ public final class GgufCheckpoint implements Checkpoint {
             }
             OptionalDouble value = m.scalar(key);
             if (value.isEmpty() || !doesNothing(name, value.getAsDouble(), headDim, context)) {
-                throw fault(key + (value.isPresent() ? " is " + GgufMetadata.plain(value.getAsDouble()) : " is set") + ", which would change the arithmetic and is not supported."
-                        + " Choose a plain Llama model");
+                throw fault(key + (value.isPresent() ? " is " + GgufMetadata.plain(value.getAsDouble()) : " is set")
+                        + ", which would change the arithmetic and is not supported. Choose a plain Llama model");
             }
         }
     }

@@ -33,6 +33,7 @@ final class JsonFiles {
             .withObjectIndenter(new DefaultIndenter("  ", "\n")).withArrayIndenter(new DefaultIndenter("  ", "\n")))
             .with(JsonWriteFeature.ESCAPE_NON_ASCII);
     private static final long LARGEST = 16L << 20;
+    private static final int LONGEST_SHOWN = 200;
 
     private JsonFiles() {}
 
@@ -71,6 +72,12 @@ final class JsonFiles {
             return new PanaceaException(what + ": more than such a file can hold" + where + ": " + JsonErrors.reason(e) + ". It is not what its name says, or is damaged: download it again", e);
         }
         return new PanaceaException(what + ": not valid JSON" + where + ": " + JsonErrors.reason(e) + ". Download or save it again", e);
+    }
+
+    /** A value for a message: its beginning, where it is long. */
+    static String shown(JsonNode value) {
+        String text = value.isMissingNode() ? "missing" : value.toString();
+        return text.length() <= LONGEST_SHOWN ? text : text.substring(0, LONGEST_SHOWN) + "...";
     }
 
     static String pretty(JsonNode node) {

@@ -39,7 +39,7 @@ final class LlamaConfigJson {
     private LlamaConfig config() {
         requireLlama();
         if (present(json, "hidden_act") && !List.of("silu", "swish").contains(json.path("hidden_act").asText())) {
-            throw fault("hidden_act is " + json.path("hidden_act") + "; only \"silu\" is supported");
+            throw fault("hidden_act is " + JsonFiles.shown(json.path("hidden_act")) + "; only \"silu\" is supported");
         }
         for (String flag : WITH_BIAS) {
             if (flag(flag)) {
@@ -73,13 +73,13 @@ final class LlamaConfigJson {
         JsonNode architectures = json.path("architectures");
         boolean named = present(json, "architectures") && !architectures.isEmpty();
         if (named && !(architectures.isArray() && architectures.size() == 1 && List.of("LlamaForCausalLM", "LlamaModel").contains(architectures.get(0).asText()))) {
-            throw fault("architectures is " + architectures + "; only [\"LlamaForCausalLM\"] is supported. Choose a model of the Llama family");
+            throw fault("architectures is " + JsonFiles.shown(architectures) + "; only [\"LlamaForCausalLM\"] is supported. Choose a model of the Llama family");
         }
         if (!named && !present(json, "model_type")) {
             throw fault("model_type is missing, and architectures, too; in the config.json of a Llama model, model_type is \"llama\"");
         }
         if (present(json, "model_type") && !json.path("model_type").asText().equals("llama")) {
-            throw fault("model_type is " + json.path("model_type") + "; only \"llama\" is supported. Choose a model of the Llama family");
+            throw fault("model_type is " + JsonFiles.shown(json.path("model_type")) + "; only \"llama\" is supported. Choose a model of the Llama family");
         }
     }
 
@@ -102,7 +102,7 @@ final class LlamaConfigJson {
         }
         for (JsonNode type : json.path("layer_types")) {
             if (!type.asText().equals("full_attention")) {
-                throw fault("layer_types has " + type + "; only \"full_attention\" is supported");
+                throw fault("layer_types has " + JsonFiles.shown(type) + "; only \"full_attention\" is supported");
             }
         }
     }
@@ -115,7 +115,7 @@ final class LlamaConfigJson {
     }
 
     private PanaceaException unsupported(String key) {
-        return fault(key + " is " + json.path(key) + ", which would change the arithmetic and is not supported. Choose a plain Llama model");
+        return fault(key + " is " + JsonFiles.shown(json.path(key)) + ", which would change the arithmetic and is not supported. Choose a plain Llama model");
     }
 
     private boolean loadIn4Bit() {
@@ -123,7 +123,8 @@ final class LlamaConfigJson {
             return false;
         }
         JsonNode quantization = json.path("quantization_config");
-        String method = quantization.path("quant_method").asText("(none)");
+        // Older versions of transformers wrote no method when there was this one only.
+        String method = quantization.path("quant_method").asText(quantization.has("load_in_4bit") ? "bitsandbytes" : "(none)");
         if (!method.equals("bitsandbytes") || !quantization.path("load_in_4bit").asBoolean(false)) {
             throw fault("quantization_config has quant_method " + method + (method.equals("bitsandbytes") ? " without load_in_4bit" : "")
                     + "; only bitsandbytes in 4 bits is supported. Choose the model's unquantized form");
@@ -134,7 +135,7 @@ final class LlamaConfigJson {
     private boolean flag(String key) {
         JsonNode value = json.path(key);
         if (present(json, key) && !value.isBoolean()) {
-            throw fault(key + " is " + value + "; true or false is expected");
+            throw fault(key + " is " + JsonFiles.shown(value) + "; true or false is expected");
         }
         return value.booleanValue();
     }
@@ -152,7 +153,7 @@ final class LlamaConfigJson {
         }
         JsonNode value = object.path(key);
         if (!value.isIntegralNumber() || !value.canConvertToInt()) {
-            throw fault(key + " is " + value + "; a whole number is expected");
+            throw fault(key + " is " + JsonFiles.shown(value) + "; a whole number is expected");
         }
         return value.intValue();
     }
@@ -162,7 +163,7 @@ final class LlamaConfigJson {
             return otherwise;
         }
         if (!object.path(key).isNumber()) {
-            throw fault(key + " is " + object.path(key) + "; a number is expected");
+            throw fault(key + " is " + JsonFiles.shown(object.path(key)) + "; a number is expected");
         }
         return object.path(key).doubleValue();
     }

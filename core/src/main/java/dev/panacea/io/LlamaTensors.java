@@ -7,6 +7,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.UnaryOperator;
 
 /** The tensors of a Llama model: which there are, by Hugging Face's names, and their shapes. */
 final class LlamaTensors {
@@ -52,20 +53,24 @@ final class LlamaTensors {
         return tensors;
     }
 
-    /** Compares what a file has with what its configuration says; the first difference is an error that names the file, the tensor and both shapes. */
-    static void check(Path file, Map<String, long[]> expected, Map<String, long[]> found) {
+    /**
+     * Compares what a file has with what its configuration says; the first difference is an error that names the file, the tensor and both shapes.
+     *
+     * @param inFile what the file calls a tensor
+     */
+    static void check(Path file, Map<String, long[]> expected, Map<String, long[]> found, UnaryOperator<String> inFile) {
         found.forEach((name, shape) -> {
             long[] wanted = expected.get(name);
             if (wanted != null && !Arrays.equals(wanted, shape)) {
-                throw new PanaceaException(file + ": tensor " + name + " has the shape " + Arrays.toString(shape) + ", but by the model's configuration it is "
+                throw new PanaceaException(file + ": tensor " + inFile.apply(name) + " has the shape " + Arrays.toString(shape) + ", but by the model's configuration it is "
                         + Arrays.toString(wanted) + "; weights and configuration are not of the same model");
             }
         });
-        List<String> missing = expected.keySet().stream().filter(name -> !found.containsKey(name)).toList();
+        List<String> missing = expected.keySet().stream().filter(name -> !found.containsKey(name)).map(inFile).toList();
         if (!missing.isEmpty()) {
             throw new PanaceaException(file + " lacks " + some(missing) + "; the download is incomplete, or weights and configuration are not of the same model");
         }
-        List<String> extra = found.keySet().stream().filter(name -> !expected.containsKey(name)).toList();
+        List<String> extra = found.keySet().stream().filter(name -> !expected.containsKey(name)).map(inFile).toList();
         if (!extra.isEmpty()) {
             throw new PanaceaException(file + " has " + some(extra) + ", which no Llama model of its configuration has; only plain Llama models (no biases,"
                     + " no experts) are supported");

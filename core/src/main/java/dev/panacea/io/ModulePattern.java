@@ -23,7 +23,7 @@ public record ModulePattern(List<String> names, Optional<String> text) {
         if (names.isEmpty() == text.isEmpty()) {
             throw new IllegalArgumentException("modules are chosen by names or by a text");
         }
-        text.filter(t -> !t.equals(ALL_LINEAR)).ifPresent(ModuleExpression::new);
+        text.filter(t -> !t.equalsIgnoreCase(ALL_LINEAR)).ifPresent(ModuleExpression::new);
     }
 
     public static ModulePattern names(List<String> names) {
@@ -39,7 +39,7 @@ public record ModulePattern(List<String> names, Optional<String> text) {
         if (text.isEmpty()) {
             return names.stream().anyMatch(name -> module.equals(name) || module.endsWith("." + name));
         }
-        if (text.get().equals(ALL_LINEAR)) {
+        if (text.get().equalsIgnoreCase(ALL_LINEAR)) {
             return !module.equals("lm_head");
         }
         return new ModuleExpression(text.get()).matches(module);

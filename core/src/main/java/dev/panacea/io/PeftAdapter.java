@@ -39,7 +39,7 @@ public record PeftAdapter(PeftConfig config, Map<String, LoraTensors> modules, O
         }
         modules.forEach((name, t) -> {
             if (!config.isTarget(name)) {
-                throw new PanaceaException(name + " is adapted, but is not among the target_modules " + config.targets().json() + "; PEFT would not load it");
+                throw new PanaceaException(name + " is adapted, but is not among the target_modules " + JsonFiles.shown(config.targets().json()) + "; PEFT would not load it");
             }
             if (config.rank(name) != t.rank()) {
                 throw new PanaceaException(name + " has rank " + t.rank() + ", but by r and rank_pattern it is " + config.rank(name));
@@ -116,7 +116,8 @@ public record PeftAdapter(PeftConfig config, Map<String, LoraTensors> modules, O
             requireShape(PREFIX + module + ".lora_A.weight", t.rank(), t.in(), t.rank(), shape[1], name);
             requireShape(PREFIX + module + ".lora_B.weight", t.out(), t.rank(), shape[0], t.rank(), name);
         });
-        List<String> missing = Stream.concat(layers.keySet().stream(), Stream.of(HEAD)).filter(module -> config.isTarget(module) && !modules.containsKey(module)).toList();
+        List<String> missing = Stream.concat(layers.keySet().stream(), Stream.of(HEAD))
+                .filter(module -> config.isTarget(module) && !modules.containsKey(module)).toList();
         if (!missing.isEmpty()) {
             int tensors = 2 * modules.size();
             throw new PanaceaException(what() + " lacks " + PREFIX + missing.getFirst() + ".lora_A.weight and lora_B.weight" + (missing.size() > 1 ? ", and those of "
@@ -127,19 +128,20 @@ public record PeftAdapter(PeftConfig config, Map<String, LoraTensors> modules, O
 
     private void requireShape(String tensor, long rows, long columns, long modelRows, long modelColumns, String name) {
         if (rows != modelRows || columns != modelColumns) {
-            throw new PanaceaException(what() + " has " + tensor + " of shape [" + rows + ", " + columns + "], but for this model it would be [" + modelRows + ", " + modelColumns
-                    + "]; " + otherModel(name));
+            throw new PanaceaException(what() + " has " + tensor + " of shape [" + rows + ", " + columns + "], but for this model it would be [" + modelRows + ", "
+                    + modelColumns + "]; " + otherModel(name));
         }
     }
 
     private String unsupportedHead(LoraTensors t, LlamaConfig base, String name) {
         String pair = " adapts " + HEAD + ", the output head";
         if (t.out() != base.vocabSize() || t.in() != base.hiddenSize()) {
-            return pair + ", with a vocabulary of " + t.out() + " and a hidden size of " + t.in() + ", but the model's are " + base.vocabSize() + " and " + base.hiddenSize() + "; "
-                    + otherModel(name) + ", or its vocabulary was changed for the training";
+            return pair + ", with a vocabulary of " + t.out() + " and a hidden size of " + t.in() + ", but the model's are " + base.vocabSize() + " and "
+                    + base.hiddenSize() + "; " + otherModel(name) + ", or its vocabulary was changed for the training";
         }
         return pair + (base.tieWordEmbeddings() ? ", which in this model is the embedding itself" : "")
-                + "; only adapters of the layers' own linear modules are supported. Train one without " + HEAD + ", or merge it with PEFT (merge_and_unload) and use the merged model";
+                + "; only adapters of the layers' own linear modules are supported. Train one without " + HEAD
+                + ", or merge it with PEFT (merge_and_unload) and use the merged model";
     }
 
     private String what() {

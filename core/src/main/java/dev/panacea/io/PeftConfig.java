@@ -89,10 +89,10 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
     static PeftConfig read(Path file) {
         ObjectNode json = JsonFiles.read(file);
         if (!json.path("peft_type").asText().equals("LORA")) {
-            throw fault(file, "peft_type is " + json.path("peft_type") + "; only \"LORA\" is supported");
+            throw fault(file, "peft_type is " + JsonFiles.shown(json.path("peft_type")) + "; only \"LORA\" is supported");
         }
         if (!json.path("bias").asText("none").equals("none")) {
-            throw fault(file, "bias is " + json.path("bias") + ", which is not supported; train the adapter with bias=\"none\"");
+            throw fault(file, "bias is " + JsonFiles.shown(json.path("bias")) + ", which is not supported; train the adapter with bias=\"none\"");
         }
         String init = json.path("init_lora_weights").asText("true");
         if (!INIT_WITHOUT_EFFECT_ON_BASE.contains(init) && json.hasNonNull("init_lora_weights")) {
@@ -101,19 +101,19 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
         }
         JsonNode pattern = json.path("layers_pattern");
         if (isSet(pattern) && !pattern.asText().equals("layers") && !pattern.toString().equals("[\"layers\"]")) {
-            throw fault(file, "layers_pattern is " + pattern + "; only \"layers\" is supported");
+            throw fault(file, "layers_pattern is " + JsonFiles.shown(pattern) + "; only \"layers\" is supported");
         }
         json.properties().forEach(e -> {
             if (!READ.contains(e.getKey()) && !WITHOUT_EFFECT.contains(e.getKey()) && !e.getKey().equals("bias") && isSet(e.getValue())) {
-                throw fault(file, e.getKey() + " is " + e.getValue() + ", which is not supported; train the adapter without it, or merge it with PEFT (merge_and_unload) and use"
-                        + " the merged model");
+                throw fault(file, e.getKey() + " is " + JsonFiles.shown(e.getValue())
+                        + ", which is not supported; train the adapter without it, or merge it with PEFT (merge_and_unload) and use the merged model");
             }
         });
         try {
             return new PeftConfig(Optional.of(json.path("base_model_name_or_path").asText("")).filter(s -> json.hasNonNull("base_model_name_or_path") && !s.isEmpty()),
                     integer(file, json, "r", 8), number(file, "lora_alpha", json.path("lora_alpha"), 8), number(file, "lora_dropout", json.path("lora_dropout"), 0),
                     modules(file, json, "target_modules").orElseThrow(() -> fault(file, "target_modules is missing")), modules(file, json, "exclude_modules"),
-                    layers(file, json.path("layers_to_transform")), json.path("use_rslora").asBoolean(false), ranks(file, json), alphas(file, json));
+                    layers(file, json.path("layers_to_transform")), flag(file, json, "use_rslora"), ranks(file, json), alphas(file, json));
         } catch (PanaceaException e) {
             throw e.getMessage().startsWith(file.toString()) ? e : fault(file, e.getMessage());
         }
@@ -175,7 +175,7 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
     }
 
     private static boolean isSet(JsonNode value) {
-        return !(value.isMissingNode() || value.isNull() || value.isBoolean() && !value.booleanValue() || value.isContainerNode() && value.isEmpty());
+        return !(value.isMissingNode() || value.isNull() || value.isBoolean() && !value.booleanValue() || value.isContainerNode() && value.isEmpty() || value.isTextual() && value.textValue().isEmpty());
     }
 
     private static Optional<ModulePattern> modules(Path file, ObjectNode json, String key) {
@@ -189,12 +189,12 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
         List<String> names = new ArrayList<>();
         for (JsonNode name : value) {
             if (!name.isTextual()) {
-                throw fault(file, key + " is " + value + "; names of modules are expected");
+                throw fault(file, key + " is " + JsonFiles.shown(value) + "; names of modules are expected");
             }
             names.add(name.asText());
         }
         if (names.isEmpty()) {
-            throw fault(file, key + " is " + value + "; a list of modules or a regular expression is expected");
+            throw fault(file, key + " is " + JsonFiles.shown(value) + "; a list of modules or a regular expression is expected");
         }
         return Optional.of(ModulePattern.names(names));
     }
@@ -204,7 +204,7 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
         if (isSet(value)) {
             for (JsonNode layer : value.isArray() ? value : List.of(value)) {
                 if (!layer.isIntegralNumber() || !layer.canConvertToInt()) {
-                    throw fault(file, "layers_to_transform is " + value + "; numbers of layers are expected");
+                    throw fault(file, "layers_to_transform is " + JsonFiles.shown(value) + "; numbers of layers are expected");
                 }
                 layers.add(layer.intValue());
             }
@@ -216,7 +216,7 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
         Map<String, Integer> ranks = new LinkedHashMap<>();
         object(file, json, "rank_pattern").properties().forEach(e -> {
             if (!e.getValue().isIntegralNumber() || !e.getValue().canConvertToInt()) {
-                throw fault(file, "rank_pattern of " + e.getKey() + " is " + e.getValue() + "; a whole number is expected");
+                throw fault(file, "rank_pattern of " + e.getKey() + " is " + JsonFiles.shown(e.getValue()) + "; a whole number is expected");
             }
             ranks.put(e.getKey(), e.getValue().intValue());
         });
@@ -236,7 +236,15 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
         if (json.path(key) instanceof ObjectNode object) {
             return object;
         }
-        throw fault(file, key + " is " + json.path(key) + "; an object is expected");
+        throw fault(file, key + " is " + JsonFiles.shown(json.path(key)) + "; an object is expected");
+    }
+
+    private static boolean flag(Path file, ObjectNode json, String key) {
+        JsonNode value = json.path(key);
+        if (json.hasNonNull(key) && !value.isBoolean()) {
+            throw fault(file, key + " is " + JsonFiles.shown(value) + "; true or false is expected");
+        }
+        return value.booleanValue();
     }
 
     private static int integer(Path file, ObjectNode json, String key, int otherwise) {
@@ -245,7 +253,7 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
             return otherwise;
         }
         if (!value.isIntegralNumber() || !value.canConvertToInt()) {
-            throw fault(file, key + " is " + value + "; a whole number is expected");
+            throw fault(file, key + " is " + JsonFiles.shown(value) + "; a whole number is expected");
         }
         return value.intValue();
     }
@@ -255,7 +263,7 @@ public record PeftConfig(Optional<String> baseModel, int rank, double alpha, dou
             return otherwise;
         }
         if (!value.isNumber()) {
-            throw fault(file, key + " is " + value + "; a number is expected");
+            throw fault(file, key + " is " + JsonFiles.shown(value) + "; a number is expected");
         }
         return value.doubleValue();
     }

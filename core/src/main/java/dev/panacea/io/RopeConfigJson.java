@@ -16,7 +16,9 @@ import java.util.Set;
 final class RopeConfigJson {
     private static final String NEW = "rope_parameters";
     private static final String OLD = "rope_scaling";
-    private static final Set<String> OF_ALL_TYPES = Set.of("rope_type", "type", "rope_theta", "partial_rotary_factor", "original_max_position_embeddings", "finetuned");
+    private static final String ONE_TOO_MANY = "; take out the one that the model was not trained with";
+    private static final Set<String> OF_ALL_TYPES = Set.of("rope_type", "type", "rope_theta", "partial_rotary_factor", "original_max_position_embeddings",
+            "finetuned");
     private static final List<String> OF_LLAMA3 = List.of("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings");
 
     private final Path file;
@@ -41,7 +43,7 @@ final class RopeConfigJson {
         boolean two = json.hasNonNull(OLD) && !json.path(OLD).isEmpty() && !old.equals(config);
         if (two || json.hasNonNull("rope_theta") && theta(json, "rope_theta") != config.theta()) {
             String other = two ? OLD : "rope_theta";
-            throw fault(NEW + " is " + json.path(NEW) + ", but " + other + " is " + json.path(other) + "; take out the one that the model was not trained with");
+            throw fault(NEW + " is " + JsonFiles.shown(json.path(NEW)) + ", but " + other + " is " + JsonFiles.shown(json.path(other)) + ONE_TOO_MANY);
         }
         return config;
     }
@@ -49,7 +51,7 @@ final class RopeConfigJson {
     private RopeConfig of(String name) {
         JsonNode rope = json.path(name);
         if (json.hasNonNull(name) && !rope.isObject()) {
-            throw fault(name + " is " + rope + "; an object is expected");
+            throw fault(name + " is " + JsonFiles.shown(rope) + "; an object is expected");
         }
         requireWhole(rope, name + ": ");
         double theta = rope.hasNonNull("rope_theta") ? theta(rope, name + ": rope_theta") : theta(json, "rope_theta");
@@ -66,12 +68,12 @@ final class RopeConfigJson {
     private String type(JsonNode rope, String name) {
         for (String key : List.of("rope_type", "type")) {
             if (rope.hasNonNull(key) && !rope.path(key).isTextual()) {
-                throw fault(name + " has the " + key + " " + rope.path(key) + "; a text is expected");
+                throw fault(name + " has the " + key + " " + JsonFiles.shown(rope.path(key)) + "; a text is expected");
             }
         }
         String type = rope.path("rope_type").asText(rope.path("type").asText("default"));
         if (rope.hasNonNull("type") && rope.hasNonNull("rope_type") && !rope.path("type").equals(rope.path("rope_type"))) {
-            throw fault(name + " has the rope_type " + rope.path("rope_type") + " and the type " + rope.path("type") + "; take out the one that the model was not trained with");
+            throw fault(name + " has the rope_type " + JsonFiles.shown(rope.path("rope_type")) + " and the type " + JsonFiles.shown(rope.path("type")) + ONE_TOO_MANY);
         }
         return rope.hasNonNull("rope_type") || rope.hasNonNull("type") ? type : "default";
     }
@@ -86,14 +88,15 @@ final class RopeConfigJson {
             boolean known = OF_ALL_TYPES.contains(key) || type.equals("linear") && key.equals("factor") || type.equals("llama3") && OF_LLAMA3.contains(key);
             boolean neutral = e.getValue().isNull() || key.equals("factor") && e.getValue().asDouble() == 1;
             if (!known && !neutral) {
-                throw fault(name + " has " + key + " " + e.getValue() + ", which does not belong to rope_type " + type + "; correct the type, or take the key out");
+                throw fault(name + " has " + key + " " + JsonFiles.shown(e.getValue()) + ", which does not belong to rope_type " + type
+                        + "; correct the type, or take the key out");
             }
         });
     }
 
     private void requireWhole(JsonNode object, String where) {
         if (number(object, where + "partial_rotary_factor", object.path("partial_rotary_factor"), 1) != 1) {
-            throw fault(where + "partial_rotary_factor is " + object.path("partial_rotary_factor") + "; only 1 is supported");
+            throw fault(where + "partial_rotary_factor is " + JsonFiles.shown(object.path("partial_rotary_factor")) + "; only 1 is supported");
         }
     }
 
@@ -127,10 +130,10 @@ final class RopeConfigJson {
         double high = number(rope, name + ": high_freq_factor", rope.path("high_freq_factor"), 0);
         JsonNode original = rope.path("original_max_position_embeddings");
         if (!original.isIntegralNumber() || !original.canConvertToInt()) {
-            throw fault(name + ": original_max_position_embeddings is " + original + "; a whole number is expected");
+            throw fault(name + ": original_max_position_embeddings is " + JsonFiles.shown(original) + "; a whole number is expected");
         }
         if (!(factor >= 1 && factor < 1e6 && low > 0 && high > low && high < 1e6 && original.intValue() > 0)) {
-            throw fault(name + " is impossible: " + rope);
+            throw fault(name + " is impossible: " + JsonFiles.shown(rope));
         }
         return new RopeConfig.Llama3Scaling(factor, low, high, original.intValue());
     }
@@ -140,7 +143,7 @@ final class RopeConfigJson {
             return otherwise;
         }
         if (!value.isNumber()) {
-            throw fault(name + " is " + value + "; a number is expected");
+            throw fault(name + " is " + JsonFiles.shown(value) + "; a number is expected");
         }
         return value.doubleValue();
     }

@@ -17,6 +17,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 import java.util.regex.Pattern;
 
 /**
@@ -74,7 +75,7 @@ public final class SafetensorsCheckpoint implements Checkpoint {
             Map<String, long[]> shapes = new LinkedHashMap<>();
             plain.forEach((name, place) -> shapes.put(name, place.tensor().dimensions()));
             packed.forEach((name, weight) -> shapes.put(name, weight.shape().clone()));
-            LlamaTensors.check(files.size() == 1 ? files.getFirst().path() : folder, LlamaTensors.all(config), shapes);
+            LlamaTensors.check(files.size() == 1 ? files.getFirst().path() : folder, LlamaTensors.all(config), shapes, UnaryOperator.identity());
         } catch (RuntimeException e) {
             close();
             throw e;

@@ -46,7 +46,7 @@ public final class LlamaModel implements AutoCloseable {
     private final LlamaConfig config;
     private final LoadOptions options;
     private final String description;
-    private final Optional<String> ggufFile;
+    private final PeftAdapter.TrainedOn trainedOn;
     private final WeightLoader weights;
     private final Weight embedding;
     private final Weight head;
@@ -70,7 +70,7 @@ public final class LlamaModel implements AutoCloseable {
         this.checkpoint = checkpoint;
         this.config = checkpoint.config();
         this.description = checkpoint.description();
-        this.ggufFile = checkpoint.ggufFile();
+        this.trainedOn = new PeftAdapter.TrainedOn(description + ", " + options.inWords(checkpoint), checkpoint.ggufFile());
         this.options = options;
         this.weights = weights;
         this.embedding = table("model.embed_tokens.weight");
@@ -142,7 +142,7 @@ public final class LlamaModel implements AutoCloseable {
 
     /** The weights that an adapter is trained on, for its model card. */
     public PeftAdapter.TrainedOn trainedOn() {
-        return new PeftAdapter.TrainedOn(description + ", " + options.inWords(), ggufFile);
+        return trainedOn;
     }
 
     public LoadOptions options() {

@@ -1,5 +1,6 @@
 package dev.panacea.llama;
 
+import dev.panacea.io.Checkpoint;
 import dev.panacea.kernels.DType;
 
 /**
@@ -16,11 +17,11 @@ public record LoadOptions(Quantization quantization, DType activations) {
         }
     }
 
-    /** How the linear layers are held, for people. */
-    String inWords() {
+    /** How the linear layers of a checkpoint are held, for people. */
+    String inWords(Checkpoint checkpoint) {
         return switch (quantization) {
-            case NONE -> "its linear layers in " + activations;
-            case NF4 -> "its linear layers in NF4 with double quantization, or in the 4 bits of bitsandbytes that the file has";
+            case NONE -> "the linear layers in " + activations;
+            case NF4 -> checkpoint.quantizedByBitsandbytes() ? "the linear layers in the file's own 4 bits" : "the linear layers in NF4 with double quantization";
             case KEEP -> "as the file holds them";
         };
     }

@@ -54,6 +54,11 @@ public final class LoraAdapter implements AutoCloseable {
         this.modules = modules;
         Map<String, Long> lengths = new LinkedHashMap<>();
         for (Module m : modules.values()) {
+            int side = Math.max(m.in(), m.out());
+            if ((long) m.rank() * side > MOST_VALUES) {
+                throw new PanaceaException("rank " + m.rank() + " makes the pair of " + m.name() + " too large: " + m.rank() + " times " + side
+                        + " values, and at most " + MOST_VALUES + " are possible; choose a smaller rank");
+            }
             lengths.put(m.aName(), (long) m.rank() * m.in());
             lengths.put(m.bName(), (long) m.out() * m.rank());
         }
@@ -78,11 +83,11 @@ public final class LoraAdapter implements AutoCloseable {
         SplittableRandom random = new SplittableRandom(seed);
         for (Module m : modules.values()) {
             float bound = (float) (1 / Math.sqrt(m.in()));
-            float[] a = values(m, m.in());
+            float[] a = new float[m.rank() * m.in()];
             for (int i = 0; i < a.length; i++) {
                 a[i] = (float) (random.nextDouble() * 2 - 1) * bound;
             }
-            adapter.set(m, a, values(m, m.out()));
+            adapter.set(m, a, new float[m.out() * m.rank()]);
         }
         return adapter;
     }
@@ -110,14 +115,6 @@ public final class LoraAdapter implements AutoCloseable {
             }
             return new PeftAdapter(config.withBaseModel(baseModel), tensors, Optional.empty(), Optional.of(trainedOn));
         });
-    }
-
-    private static float[] values(Module m, int side) {
-        if ((long) m.rank() * side > MOST_VALUES) {
-            throw new PanaceaException("rank " + m.rank() + " makes the pair of " + m.name() + " too large: " + m.rank() + " times " + side + " values, at most " + MOST_VALUES
-                    + " are possible; choose a smaller rank");
-        }
-        return new float[m.rank() * side];
     }
 
     private void set(Module m, float[] a, float[] b) {

@@ -126,6 +126,7 @@ class GgufCheckpointTest {
 
     @Test
     void refusesByNameWhatItCannotRun() {
+        refused(model.ggufTensors(TinyLlama.ggufKeys(), List.of("model.layers.1.mlp.up_proj.weight")), "lacks the tensor blk.1.ffn_up.weight");
         refused(model.gguf().u32("llama.attention.value_length", 4), "only equal numbers are supported");
         refused(new GgufBuilder().string("general.architecture", "qwen2"), "general.architecture is qwen2");
         refused(new GgufBuilder().u32("x", 1), "general.architecture is missing");
@@ -137,10 +138,10 @@ class GgufCheckpointTest {
         refused(model.gguf().tensor("blk.0.attn_q.bias", new long[] {32}, new float[32]), "blk.0.attn_q.bias");
         refused(model.gguf().tensor("rope_freqs.weight", new long[] {3}, new float[] {1, 1, 1}), "rope_freqs.weight");
         refused(model.gguf().tensor("rope_freqs.weight", new long[] {4}, new float[] {1, 1, Float.NaN, 1}), "NaN");
-        refused(model.ggufTensors(TinyLlama.ggufKeys(), List.of("model.norm.weight")), "lacks the tensor model.norm.weight");
-        refused(model.ggufTensors(TinyLlama.ggufKeys(), List.of("model.norm.weight")).tensor("output_norm.weight", new long[] {16}, new float[16]), "[16]", "[32]");
+        refused(model.ggufTensors(TinyLlama.ggufKeys(), List.of("model.norm.weight")), "lacks the tensor output_norm.weight");
+        refused(model.ggufTensors(TinyLlama.ggufKeys(), List.of("model.norm.weight")).tensor("output_norm.weight", new long[] {16}, new float[16]), "tensor output_norm.weight has the shape [16]", "[32]");
         refused(model.ggufTensors(TinyLlama.ggufKeys(), List.of("model.embed_tokens.weight")), "token_embd.weight is missing");
-        refused(model.gguf().tensor("blk.2.attn_norm.weight", new long[] {32}, new float[32]), "model.layers.2.input_layernorm.weight");
+        refused(model.gguf().tensor("blk.2.attn_norm.weight", new long[] {32}, new float[32]), "has the tensor blk.2.attn_norm.weight");
     }
 
     @Test

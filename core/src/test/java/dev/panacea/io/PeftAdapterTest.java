@@ -142,6 +142,8 @@ class PeftAdapterTest {
     void choosesModulesAsPeftDoes() {
         assertThat(targets("\"all-linear\"").isTarget(Q0)).isTrue();
         assertThat(targets("\"all-linear\"").isTarget("lm_head")).isFalse();
+        assertThat(targets("\"ALL-linear\"").isTarget("lm_head")).isFalse();
+        assertThat(targets("[\"q_proj\"], \"layers_pattern\": \"\"").isTarget(Q0)).isTrue();
         assertThat(targets("[\"lm_head\"]").isTarget("lm_head")).isTrue();
         assertThat(targets("[\"q_proj\"]").isTarget(Q0)).isTrue();
         assertThat(targets("[\"proj\"]").isTarget(Q0)).isFalse();
@@ -169,7 +171,7 @@ class PeftAdapterTest {
             assertThatThrownBy(() -> targets("[\"q_proj\"], \"" + setting)).as(setting).isInstanceOf(PanaceaException.class)
                     .hasMessageContaining("adapter_config.json").hasMessageContaining(name + " is ");
         }
-        for (String wrong : List.of("\"r\": 0", "\"r\": \"8\"", "\"r\": 1e9", "\"lora_alpha\": \"x\"", "\"lora_dropout\": 1", "\"rank_pattern\": {\"q\": -1}", "\"rank_pattern\": [1]",
+        for (String wrong : List.of("\"r\": 0", "\"r\": \"8\"", "\"r\": 1e9", "\"lora_alpha\": \"x\"", "\"lora_dropout\": 1", "\"use_rslora\": \"yes\"", "\"rank_pattern\": {\"q\": -1}", "\"rank_pattern\": [1]",
                 "\"alpha_pattern\": {\"q\": \"a\"}", "\"layers_to_transform\": [\"a\"]", "\"target_modules\": [\"q_proj\"]")) {
             assertThatThrownBy(() -> targets("[\"q_proj\"], " + wrong)).as(wrong).isInstanceOf(PanaceaException.class).hasMessageContaining("adapter_config.json");
         }

@@ -76,6 +76,9 @@ class SafetensorsCheckpointTest {
         }
         Files.copy(folder.resolve("one.gguf"), folder.resolve("two.GGUF"));
         refused("2 .gguf files", "one.gguf", "two.GGUF");
+        Files.move(folder.resolve("one.gguf"), folder.resolve("m-00001-of-00002.gguf"));
+        Files.move(folder.resolve("two.GGUF"), folder.resolve("m-00002-of-00002.gguf"));
+        refused("a .gguf model in 2 parts", "llama-gguf-split");
     }
 
     @Test
@@ -141,6 +144,8 @@ class SafetensorsCheckpointTest {
             }
             config("\"mlp_bias\"", "\"" + key[0] + "\": " + key[2] + ", \"mlp_bias\"", key[0] + " is " + key[2]);
         }
+        config("\"mlp_bias\": false", "\"quantization_config\": {\"load_in_8bit\": true, \"load_in_4bit\": false}", "bitsandbytes without load_in_4bit");
+        config("\"hidden_act\": \"silu\"", "\"hidden_act\": [" + "7, ".repeat(10_000) + "7]", "hidden_act is [7,7", "...; only");
         config("\"mlp_bias\": false", "\"mlp_bias\": \"no\"", "mlp_bias is \"no\"; true or false is expected");
         config("\"head_dim\": 8", "\"head_dim\": 512", "head_dim is 512; the attention kernels take up to 256");
         config("\"mlp_bias\": false", "\"layer_types\": [\"full_attention\", \"sliding_attention\"]", "sliding_attention");

@@ -169,6 +169,38 @@ class FinetunePipelineTest {
     }
 
     @Test
+    void aRankAboveTheLayersIsTrainedWithARemark() {
+        for (String rank : List.of("16", "17")) {
+            Run run = Run.of("--model", model.toString(), "--data", data.toString(), "--output", folder.resolve(rank).toString(), "--max-steps", "1", "--eval-on-start", "false",
+                    "--answers", "0", "--rank", rank);
+            assertThat(run.err()).isEmpty();
+            assertThat(run.exitCode()).isZero();
+            assertThat(run.out().contains("Note: rank 17 is more than the 16 that k_proj can make use of")).isEqualTo(rank.equals("17"));
+        }
+    }
+
+    @Test
+    void chatRefusesAnAdapterThatIsIncompleteOrForAnotherModel() throws IOException {
+        Path output = folder.resolve("out");
+        train(output, "--max-steps", "1", "--eval-on-start", "false");
+        Path config = output.resolve("adapter/adapter_config.json");
+        String whole = Files.readString(config);
+
+        Files.writeString(config, whole.replace(model.toString(), folder.resolve("gone").toString()));
+        Run gone = Run.of("--chat", "Hi", "--output", output.toString());
+        assertThat(gone.exitCode()).isEqualTo(1);
+        assertThat(gone.err()).contains("The base model of the adapter in " + output.resolve("adapter") + " cannot be opened", "gone", "--model").hasLineCount(1);
+        Run named = Run.of("--chat", "Hi", "--output", output.toString(), "--model", model.toString(), "--answer-tokens", "1");
+        assertThat(named.err()).isEmpty();
+        assertThat(named.exitCode()).isZero();
+
+        Files.writeString(config, whole.replace("\"q_proj\",", "\"q_proj\", \"lm_head\","));
+        Run incomplete = Run.of("--chat", "Hi", "--output", output.toString());
+        assertThat(incomplete.exitCode()).isEqualTo(1);
+        assertThat(incomplete.err()).contains("adapter_model.safetensors lacks base_model.model.lm_head.lora_A.weight", "28 of 30 tensors", "it names " + model).hasLineCount(1);
+    }
+
+    @Test
     void tellsOfBadDataBeforeAnythingLong() throws IOException {
         Path one = Files.writeString(folder.resolve("one.jsonl"), "{\"Patient\": \"a\", \"Doctor\": \"b\"}\n");
         Path noAnswer = Files.writeString(folder.resolve("open.jsonl"), "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n");
