@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
+import java.nio.file.AccessDeniedException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Optional;
@@ -87,7 +88,7 @@ public record NativeLibrary(Path file, String origin) {
             return new NativeLibrary(file, "the jar's " + resource);
         } catch (IOException | UnsatisfiedLinkError e) {
             // Not writable, full, mounted noexec, or loaded by another class loader of this process: a private copy may still do.
-            refusal = e instanceof IOException ? e.toString() : e.getMessage();
+            refusal = reason(e);
         }
         LOG.warn("The cache for the native library cannot be used ({}); unpacking it into a temporary folder at every start. Set {} to a folder that can.",
                 refusal, LibraryCache.FOLDER);
@@ -99,17 +100,26 @@ public record NativeLibrary(Path file, String origin) {
         try {
             file = LibraryCache.temporary(stem, extension, content);
         } catch (IOException e) {
-            throw NativeLibraryException.unsupported("the native library can be unpacked neither into the cache (" + refusal + ") nor into a temporary folder (" + e
+            throw NativeLibraryException.unsupported("the native library can be unpacked neither into the cache (" + refusal + ") nor into a temporary folder (" + reason(e)
                     + "); set " + LibraryCache.FOLDER + " to a folder that can be written", e);
         }
         try {
             System.load(file.toString());
         } catch (UnsatisfiedLinkError e) {
-            throw NativeLibraryException.unsupported("the native library of this jar cannot be loaded on this machine: " + e.getMessage() + " (from the cache: " + refusal + ")", e);
+            throw NativeLibraryException.unsupported("the native library of this jar cannot be loaded on this machine: " + reason(e) + " (from the cache: " + refusal
+                    + "). Where these folders forbid programs (noexec), set " + LibraryCache.FOLDER + " to one that does not", e);
         } finally {
             LibraryCache.delete(file);
         }
         return new NativeLibrary(file, "a temporary copy of the jar's " + resource);
+    }
+
+    private static String reason(Throwable e) {
+        if (e instanceof AccessDeniedException) {
+            return "no permission for " + e.getMessage();
+        }
+        // The loader begins with the file's name, and Java puts it before that once more.
+        return String.valueOf(e.getMessage()).replaceFirst("^(.+): \\1: ", "$1: ");
     }
 
     private static byte[] read(String resource, Platform platform) {

@@ -45,9 +45,14 @@ final class FinetunePipeline {
     void run() {
         // Beside the loading of the kernels; what goes wrong in it is told at the first rendering.
         CompletableFuture.runAsync(ChatTemplate::warmUp);
-        try (RunOutput output = RunOutput.open(settings.output());
-                Interruption interruption = new Interruption(console, this::farewell, output::close);
-                Kernels kernels = clock.time("start", () -> Backends.open(settings.device()))) {
+        try (RunOutput output = new RunOutput(settings.output()); Interruption interruption = new Interruption(console, this::farewell, output::close)) {
+            output.take();
+            tune(output, interruption);
+        }
+    }
+
+    private void tune(RunOutput output, Interruption interruption) {
+        try (Kernels kernels = clock.time("start", () -> Backends.open(settings.device()))) {
             introduce(kernels, output.replaces());
             try (BaseModel base = findModel()) {
                 RunData data = readData(base);

@@ -42,32 +42,38 @@ final class RunOutput implements AutoCloseable {
     private Optional<OutputLock> lock = Optional.empty();
     private boolean replaces;
 
-    private RunOutput(OutputFolder folder, List<Path> fallbacks) {
+    /** Of a folder that nothing is done with yet: see {@link #take}. */
+    RunOutput(OutputFolder folder) {
+        this(folder, Stream.of("user.home", "java.io.tmpdir").map(p -> Path.of(System.getProperty(p, ""))).filter(Path::isAbsolute).toList());
+    }
+
+    /** @param fallbacks folders that take the trained adapter if its own cannot */
+    RunOutput(OutputFolder folder, List<Path> fallbacks) {
         this.folder = folder;
         this.fallbacks = fallbacks;
     }
 
-    /** Takes the folder, or says what is wrong with it: {@link BadOption}. */
-    static RunOutput open(OutputFolder folder) {
-        return open(folder, Stream.of("user.home", "java.io.tmpdir").map(p -> Path.of(System.getProperty(p, ""))).filter(Path::isAbsolute).toList());
-    }
-
-    /** @param fallbacks folders that take the trained adapter if its own cannot */
-    static RunOutput open(OutputFolder folder, List<Path> fallbacks) {
-        RunOutput output = new RunOutput(folder, fallbacks);
-        boolean opened = false;
+    /** Takes the folder, or says what is wrong with it: {@link BadOption}. What was made by then goes when this is closed. */
+    synchronized void take() {
         try {
-            output.take();
-            opened = true;
-            return output;
-        } catch (IOException e) {
-            throw output.wrong("cannot write there: " + FileErrors.reason(e, folder.path()) + owner(e));
-        } catch (OutputLock.Held e) {
-            throw output.wrong("another run has it (" + e.getMessage() + "); wait until that has ended, or choose another folder");
-        } finally {
-            if (!opened) {
-                output.close();
+            makeFolder();
+            refuseForeign(folder.path(), RESULTS);
+            if (Files.isDirectory(folder.adapter(), LinkOption.NOFOLLOW_LINKS)) {
+                refuseForeign(folder.adapter(), ADAPTER_FILES);
             }
+            requireKinds();
+            lock = Optional.of(OutputLock.take(folder.path()));
+            removeLeftovers();
+            replaces = RESULTS.stream().anyMatch(r -> Files.exists(folder.path().resolve(r), LinkOption.NOFOLLOW_LINKS));
+            Object self = probe(folder.path());
+            if (Files.exists(folder.adapter())) {
+                probe(folder.adapter());
+            }
+            requireOwn(self);
+        } catch (IOException e) {
+            throw wrong("cannot write there: " + FileErrors.reason(e, folder.path()) + owner(e));
+        } catch (OutputLock.Held e) {
+            throw wrong("another run has it (" + e.getMessage() + "); wait until that has ended, or choose another folder");
         }
     }
 
@@ -93,23 +99,6 @@ final class RunOutput implements AutoCloseable {
     }
 
     // ---- before the long work ----------------------------------------------------------------------------------------
-
-    private void take() throws IOException, OutputLock.Held {
-        makeFolder();
-        refuseForeign(folder.path(), RESULTS);
-        if (Files.isDirectory(folder.adapter(), LinkOption.NOFOLLOW_LINKS)) {
-            refuseForeign(folder.adapter(), ADAPTER_FILES);
-        }
-        requireKinds();
-        lock = Optional.of(OutputLock.take(folder.path()));
-        removeLeftovers();
-        replaces = RESULTS.stream().anyMatch(r -> Files.exists(folder.path().resolve(r), LinkOption.NOFOLLOW_LINKS));
-        Object self = probe(folder.path());
-        if (Files.exists(folder.adapter())) {
-            probe(folder.adapter());
-        }
-        requireOwn(self);
-    }
 
     private void makeFolder() throws IOException {
         Path path = folder.path().toAbsolutePath();

@@ -224,6 +224,29 @@ class FinetuneJarIT {
         assertThat(folder.resolve("out")).doesNotExist();
     }
 
+    /** On a file system of 1 MB, which only this process sees: too full before the training, and full at its end. */
+    @Test
+    void aFullDiskIsFoundBeforeTheTrainingOrTheAdapterGoesElsewhere() throws Exception {
+        assumeTrue(shell(folder, "unshare -rm true 2>/dev/null").exitCode() == 0, "this system lets no user mount anything");
+        String program = "'" + JAVA + "' '-Duser.home=" + Files.createDirectory(folder.resolve("home")) + "' -jar '" + JAR + "' --model '" + model + "' --data '" + data
+                + "' --answers 0 --eval-on-start false --output full/out --max-steps ";
+        Path script = Files.writeString(folder.resolve("full.sh"), "mkdir full\nmount -t tmpfs -o size=1m none full || exit 9\n"
+                + program + "1 >first || exit 8\ncp full/out/report.html earlier.html\n"
+                + "head -c 900000 /dev/zero >full/z\n" + program + "1\necho code $?\n"
+                + "head -c 2000000 /dev/zero >full/z 2>/dev/null\n" + program + "1\necho code $?\nrm full/z\n"
+                + "(" + program + "2000 >log; echo code $?) &\nwhile ! grep -q 'step ' log 2>/dev/null; do sleep 0.1; done\nhead -c 2000000 /dev/zero >full/z 2>/dev/null\nwait\n"
+                + "cmp full/out/report.html earlier.html && echo the earlier results are whole\nls -A full/out\n");
+        Result run = shell(folder, "unshare -rm sh '" + script + "'");
+        assumeTrue(run.exitCode() != 9, "this system lets no user mount a tmpfs");
+        assertThat(run.out()).as(run.err()).isEqualTo("code 2\ncode 2\ncode 1\nthe earlier results are whole\nadapter\nmetrics.json\nreport.html\n");
+        assertThat(run.err().lines().toList()).hasSize(3).satisfiesExactly(l -> assertThat(l).contains("are free there, and the results need"),
+                l -> assertThat(l).contains("--output full/out: cannot write there: the disk is full"),
+                l -> assertThat(l).contains("Cannot write full/out/adapter: the disk is full", "The trained adapter is in " + folder.resolve("home/finetune-output-")));
+        try (Stream<Path> files = Files.walk(folder.resolve("home"))) {
+            assertThat(files.map(f -> f.getFileName().toString())).contains("adapter_config.json", "adapter_model.safetensors");
+        }
+    }
+
     private static Result shell(Path where, String script) throws Exception {
         // A file, since this process may not be able to write such arguments itself.
         Path file = Files.writeString(Files.createTempFile(shared, "script", ".sh"), script);

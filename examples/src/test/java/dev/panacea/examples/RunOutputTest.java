@@ -40,15 +40,30 @@ class RunOutputTest {
         return PeftAdapter.read(adapter).modules().values().iterator().next().a()[0];
     }
 
+    private static RunOutput open(OutputFolder folder, List<Path> fallbacks) {
+        RunOutput output = new RunOutput(folder, fallbacks);
+        try {
+            output.take();
+            return output;
+        } catch (BadOption e) {
+            output.close();
+            throw e;
+        }
+    }
+
+    private static RunOutput open(OutputFolder folder) {
+        return open(folder, List.of());
+    }
+
     private static void run(OutputFolder folder, float value) {
-        try (RunOutput output = RunOutput.open(folder)) {
+        try (RunOutput output = open(folder)) {
             output.save(adapter(value), written -> { });
             output.write("metrics " + value, "report " + value);
         }
     }
 
     private void refused(String... words) {
-        assertThatThrownBy(() -> RunOutput.open(folder)).isInstanceOf(BadOption.class).hasMessageStartingWith("--output " + folder + ": ").hasMessageContainingAll(words);
+        assertThatThrownBy(() -> open(folder)).isInstanceOf(BadOption.class).hasMessageStartingWith("--output " + folder + ": ").hasMessageContainingAll(words);
     }
 
     private static List<String> tree(Path where) throws IOException {
@@ -60,13 +75,13 @@ class RunOutputTest {
     @Test
     void aRunThatPutsNothingInLeavesNoFolder() throws IOException {
         folder = new OutputFolder(root.resolve("new/deep"));
-        try (RunOutput output = RunOutput.open(folder)) {
+        try (RunOutput output = open(folder)) {
             assertThat(output.replaces()).isFalse();
             assertThat(folder.path()).isDirectory();
         }
         assertThat(root).isEmptyDirectory();
         Files.createDirectory(root.resolve("new"));
-        RunOutput.open(folder).close();
+        open(folder).close();
         assertThat(tree(root)).as("what was there stays").containsExactly("new");
     }
 
@@ -75,7 +90,7 @@ class RunOutputTest {
         run(folder, 1);
         assertThat(tree(folder.path())).containsExactly("adapter", "adapter/README.md", "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "metrics.json",
                 "report.html");
-        try (RunOutput output = RunOutput.open(folder)) {
+        try (RunOutput output = open(folder)) {
             assertThat(output.replaces()).isTrue();
         }
         assertThat(folder.report()).hasContent("report 1.0");
@@ -84,7 +99,7 @@ class RunOutputTest {
     @Test
     void earlierResultsGoWhenTheNewOnesStand() {
         run(folder, 1);
-        try (RunOutput output = RunOutput.open(folder)) {
+        try (RunOutput output = open(folder)) {
             output.save(adapter(2), written -> {
                 assertThat(value(written)).isEqualTo(2);
                 assertThat(value(folder.adapter())).as("until then").isEqualTo(1);
@@ -103,7 +118,7 @@ class RunOutputTest {
     void anAdapterThatIsReadBackOtherwiseReplacesNothing() throws IOException {
         run(folder, 1);
         List<String> before = tree(folder.path());
-        try (RunOutput output = RunOutput.open(folder, List.of(root))) {
+        try (RunOutput output = open(folder, List.of(root))) {
             assertThatThrownBy(() -> output.save(adapter(2), written -> {
                 throw new PanaceaException("other logits");
             })).isInstanceOf(PanaceaException.class).hasMessage("other logits");
@@ -117,13 +132,13 @@ class RunOutputTest {
     @Test
     void aSecondRunIsRefusedAndToldWhichHasTheFolder() throws Exception {
         Path link = Files.createSymbolicLink(root.resolve("link"), folder.path());
-        try (RunOutput output = RunOutput.open(folder)) {
+        try (RunOutput output = open(folder)) {
             assertThat(output.replaces()).isFalse();
             refused("another run has it", "choose another folder");
             folder = new OutputFolder(link);
             refused("another run has it");
         }
-        RunOutput.open(new OutputFolder(root.resolve("out"))).close();
+        open(new OutputFolder(root.resolve("out"))).close();
     }
 
     @Test
@@ -139,7 +154,7 @@ class RunOutputTest {
             Files.writeString(unfinished.resolve("adapter_config.json"), "{");
             Files.writeString(unfinished.resolve(".adapter_model.safetensors.9z.incomplete"), "");
         }
-        RunOutput.open(folder).close();
+        open(folder).close();
         assertThat(tree(folder.path())).isEqualTo(before);
         assertThat(value(folder.adapter())).isEqualTo(1);
     }
@@ -148,7 +163,7 @@ class RunOutputTest {
     void anAdapterThatWasPutAsideComesBack() throws IOException {
         run(folder, 1);
         Files.move(folder.adapter(), folder.path().resolve(".adapter.old"));
-        RunOutput.open(folder).close();
+        open(folder).close();
         assertThat(value(folder.adapter())).isEqualTo(1);
         assertThat(folder.path().resolve(".adapter.old")).doesNotExist();
     }
@@ -213,7 +228,7 @@ class RunOutputTest {
 
     @Test
     void roomForTheResultsIsRequired() {
-        try (RunOutput output = RunOutput.open(folder)) {
+        try (RunOutput output = open(folder)) {
             output.requireSpace(1000);
             assertThatThrownBy(() -> output.requireSpace(Long.MAX_VALUE)).isInstanceOf(BadOption.class).hasMessageContainingAll("--output", "are free there", "free some space");
         }
@@ -224,7 +239,7 @@ class RunOutputTest {
         run(folder, 1);
         Path file = Files.writeString(root.resolve("file"), "");
         Path home = Files.createDirectory(root.resolve("home"));
-        try (RunOutput output = RunOutput.open(folder, List.of(file, home))) {
+        try (RunOutput output = open(folder, List.of(file, home))) {
             Files.move(folder.path(), root.resolve("moved"));
             Files.writeString(folder.path(), "in the way");
             assertThatThrownBy(() -> output.save(adapter(2), written -> { })).isInstanceOf(PanaceaException.class).isNotInstanceOf(BadOption.class)
@@ -238,7 +253,7 @@ class RunOutputTest {
     @Test
     void anAdapterThatNoFolderTakesIsSaidToBeLost() throws IOException {
         Path file = Files.writeString(root.resolve("file"), "");
-        try (RunOutput output = RunOutput.open(folder, List.of(file))) {
+        try (RunOutput output = open(folder, List.of(file))) {
             Files.delete(folder.path().resolve(".finetune.lock"));
             Files.delete(folder.path());
             Files.writeString(folder.path(), "in the way");
@@ -248,7 +263,7 @@ class RunOutputTest {
 
     @Test
     void reportsThatCannotBeWrittenLeaveTheAdapterAndSaySo() throws IOException {
-        try (RunOutput output = RunOutput.open(folder)) {
+        try (RunOutput output = open(folder)) {
             output.save(adapter(1), written -> { });
             Files.createDirectory(folder.report());
             assertThatThrownBy(() -> output.write("m", "r")).isInstanceOf(PanaceaException.class).hasMessageContainingAll("report.html", "The trained adapter is in " + folder.adapter());
