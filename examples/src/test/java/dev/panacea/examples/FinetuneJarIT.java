@@ -232,9 +232,9 @@ class FinetuneJarIT {
                 + "' --answers 0 --eval-on-start false --output full/out --max-steps ";
         Path script = Files.writeString(folder.resolve("full.sh"), "mkdir full\nmount -t tmpfs -o size=1m none full || exit 9\n"
                 + program + "1 >first || exit 8\ncp full/out/report.html earlier.html\n"
-                + "head -c 900000 /dev/zero >full/z\n" + program + "1\necho code $?\n"
-                + "head -c 2000000 /dev/zero >full/z 2>/dev/null\n" + program + "1\necho code $?\nrm full/z\n"
-                + "(" + program + "2000 >log; echo code $?) &\nwhile ! grep -q 'step ' log 2>/dev/null; do sleep 0.1; done\nhead -c 2000000 /dev/zero >full/z 2>/dev/null\nwait\n"
+                + "head -c 900000 /dev/zero >full/z\n" + program + "1 >log\necho code $?\n"
+                + "head -c 2000000 /dev/zero >full/z 2>/dev/null\n" + program + "1 >log\necho code $?\nrm full/z log\n"
+                + "(" + program + "1000 >log; echo code $?) &\nwhile ! grep -q 'step ' log 2>/dev/null; do sleep 0.1; done\nhead -c 2000000 /dev/zero >full/z 2>/dev/null\nwait\n"
                 + "cmp full/out/report.html earlier.html && echo the earlier results are whole\nls -A full/out\n");
         Result run = shell(folder, "unshare -rm sh '" + script + "'");
         assumeTrue(run.exitCode() != 9, "this system lets no user mount a tmpfs");
