@@ -21,6 +21,8 @@ import java.util.Optional;
  */
 record TextEncoding(Charset charset, int mark, Optional<String> note) {
     private static final Charset WINDOWS_1252 = Charset.forName("windows-1252");
+    /** So many letters encoded twice are no chance. */
+    private static final int LEAST_TWICE = 2;
     /** Letters outside ASCII among all letters: about a twelfth in French, a twentieth in German, nearly all in Russian. */
     private static final double WESTERN = 0.25;
 
@@ -65,7 +67,8 @@ record TextEncoding(Charset charset, int mark, Optional<String> note) {
             throw new BadData("line " + scan.zeroLine, "a zero byte, which text does not have: the file is damaged or no text");
         }
         if (scan.invalid == 0) {
-            return marked.orElse(new TextEncoding(StandardCharsets.UTF_8, 0, Optional.empty()));
+            return new TextEncoding(StandardCharsets.UTF_8, marked.isPresent() ? 3 : 0, scan.twice < LEAST_TWICE ? Optional.empty() : Optional.of("some text seems to have been"
+                    + " encoded twice, such as 'Ã¼' where 'ü' was, first in line " + scan.twiceLine));
         }
         if (marked.isPresent() || scan.valid > scan.invalid) {
             throw new BadData("line " + scan.invalidLine, "not UTF-8 (" + byteAt(scan) + "), although the rest of the file is; mend the line, or say in which encoding the file is");
@@ -157,6 +160,11 @@ record TextEncoding(Charset charset, int mark, Optional<String> note) {
         /** Bytes to which Windows-1252 gives no character. */
         private long undefined;
 
+        /** Places where UTF-8 was taken for Windows-1252 and written as UTF-8 again. */
+        private long twice;
+        private long twiceLine;
+        private int lastFour;
+
         private long at;
         private long line = 1;
         private int last;
@@ -175,6 +183,11 @@ record TextEncoding(Charset charset, int mark, Optional<String> note) {
                 }
                 last = b;
                 count(b);
+                // "Ã" and a character from U+0080 to U+00BF, as in 'Ã¼'; "â€", as in 'â€™'.
+                lastFour = lastFour << 8 | b;
+                if ((lastFour & 0xFFFFFF00) == 0xC383C200 || (lastFour & 0xFFFFFF) == 0xE282AC && lastFour >>> 24 == 0xA2) {
+                    twiceLine = twice++ == 0 ? line : twiceLine;
+                }
                 if (left > 0) {
                     if (b >= least && b <= most) {
                         left--;

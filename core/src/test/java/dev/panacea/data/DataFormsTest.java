@@ -171,6 +171,13 @@ class DataFormsTest {
         refused("{\"text\": \"a\"}\n{\"text\": \"\u0000\"}\n", "line 2", "zero byte");
     }
 
+    @Test
+    void textThatWasEncodedTwiceIsPointedAt() throws IOException {
+        String twice = new String("{\"text\": \"Grüße – für dich\"}".getBytes(StandardCharsets.UTF_8), WINDOWS_1252);
+        assertThat(read("{\"text\": \"a\"}\n" + twice).summary().notes()).singleElement().asString().contains("encoded twice", "line 2");
+        assertThat(read("{\"text\": \"AMANHÃ, Grüße – für 5 €\"}").summary().notes()).isEmpty();
+    }
+
     // ---- what is no text ---------------------------------------------------------------------------------------------
 
     @ParameterizedTest
