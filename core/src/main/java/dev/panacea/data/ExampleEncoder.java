@@ -11,11 +11,15 @@ import java.util.Optional;
 import java.util.stream.IntStream;
 
 /**
- * Examples to token ids and labels. Of conversations and completions only the answer is trained, of plain text everything; both kinds of plain
- * text end with the end-of-sequence token, and begin with the beginning-of-sequence token where the model's tokenizer says so. What is longer
- * than the limit is cut at its end, and left out if no target is left. Safe for use by several threads.
+ * Examples to token ids and labels. Of conversations and completions only the answer is trained, of plain text everything. Both kinds of plain text are taken as
+ * rendered by their author: the names of control tokens in them stand for these, and they end with the end-of-sequence token and begin with the
+ * beginning-of-sequence token (where the model's tokenizer says so) unless they bring their own. What is longer than the limit is cut at its end, and left out if no
+ * target is left; what lies behind the limit costs next to nothing. Safe for use by several threads.
  */
 public final class ExampleEncoder {
+    /** Of a text's end, enough to hold the name of a control token and some white space. */
+    private static final int LONGEST_NAME = 256;
+
     private final BpeTokenizer tokenizer;
     private final ChatTemplate.Options options;
     private final int maxSeqLength;
@@ -31,10 +35,43 @@ public final class ExampleEncoder {
         this.maxSeqLength = maxSeqLength;
     }
 
-    /** What became of a data set. */
-    public record Encoded(List<TokenizedExample> examples, EncodingReport report) {
-        public Encoded {
+    /**
+     * What became of a row.
+     *
+     * @param examples those that have a target within the limit; none if the row cannot be used
+     * @param truncated whether it was longer than the limit
+     */
+    public record EncodedRow(Row row, List<TokenizedExample> examples, boolean truncated) {
+        public EncodedRow {
             examples = List.copyOf(examples);
+        }
+
+        /** Whether anything of it can be trained. */
+        public boolean usable() {
+            return !examples.isEmpty();
+        }
+    }
+
+    /** What became of a data set, row by row. */
+    public record Encoded(List<EncodedRow> rows, int maxSeqLength) {
+        public Encoded {
+            rows = List.copyOf(rows);
+        }
+
+        /** Some of the rows. */
+        public Encoded part(List<EncodedRow> some) {
+            return new Encoded(some, maxSeqLength);
+        }
+
+        public List<TokenizedExample> examples() {
+            return rows.stream().flatMap(r -> r.examples.stream()).toList();
+        }
+
+        public EncodingReport report() {
+            List<TokenizedExample> examples = examples();
+            int usable = (int) rows.stream().filter(EncodedRow::usable).count();
+            return new EncodingReport(rows.size(), rows.size() - usable, (int) rows.stream().filter(EncodedRow::truncated).count(),
+                    examples.stream().mapToLong(TokenizedExample::length).sum(), examples.stream().mapToLong(TokenizedExample::targetTokens).sum(), maxSeqLength);
         }
     }
 
@@ -44,28 +81,20 @@ public final class ExampleEncoder {
      * @throws PanaceaException when a row cannot be rendered, or no row has a target left
      */
     public Encoded encode(List<Row> rows) {
-        List<TokenizedExample> examples = new ArrayList<>();
-        int truncated = 0;
-        long tokens = 0;
-        long targets = 0;
-        for (TokenizedExample whole : encodeAll(rows)) {
-            boolean tooLong = whole.length() > maxSeqLength;
-            TokenizedExample example = tooLong ? new TokenizedExample(Arrays.copyOf(whole.inputIds(), maxSeqLength), Arrays.copyOf(whole.labels(), maxSeqLength)) : whole;
-            truncated += tooLong ? 1 : 0;
-            if (example.targetTokens() > 0) {
-                examples.add(example);
-                tokens += example.length();
-                targets += example.targetTokens();
-            }
+        Encoded encoded = new Encoded(encodeAll(rows), maxSeqLength);
+        if (encoded.rows.stream().noneMatch(EncodedRow::usable)) {
+            throw new PanaceaException((rows.isEmpty() ? "" : rows.getFirst().place() + " and the other rows: ") + "no token would be trained: " + encoded.report()
+                    + ". Raise the maximum sequence length, or look at the data");
         }
-        EncodingReport report = new EncodingReport(rows.size(), rows.size() - examples.size(), truncated, tokens, targets, maxSeqLength);
-        if (examples.isEmpty()) {
-            throw new PanaceaException("no token would be trained: " + report + ". Raise the maximum sequence length, or look at the data");
-        }
-        return new Encoded(examples, report);
+        return encoded;
     }
 
-    private List<TokenizedExample> encodeAll(List<Row> rows) {
+    /** What was done otherwise than one would expect, in words for people; most often nothing. */
+    public synchronized List<String> notes() {
+        return chat.map(ChatEncoder::notes).orElse(List.of());
+    }
+
+    private List<EncodedRow> encodeAll(List<Row> rows) {
         try {
             return IntStream.range(0, rows.size()).parallel().mapToObj(i -> encode(rows.get(i))).toList();
         } catch (RuntimeException e) {
@@ -74,20 +103,30 @@ public final class ExampleEncoder {
         }
     }
 
-    private TokenizedExample encode(Row row) {
+    private EncodedRow encode(Row row) {
         try {
-            return encode(row.example());
+            // One token more than is used tells whether there are more.
+            List<TokenizedExample> whole = encode(row.example(), maxSeqLength + 1);
+            return new EncodedRow(row, whole.stream().map(this::cut).filter(e -> e.targetTokens() > 0).toList(), whole.stream().anyMatch(e -> e.length() > maxSeqLength));
         } catch (PanaceaException e) {
             throw new PanaceaException(row.place() + ": " + e.getMessage(), e);
         }
     }
 
-    /** One example, of whatever length. */
-    public TokenizedExample encode(Example row) {
+    private TokenizedExample cut(TokenizedExample e) {
+        return e.length() <= maxSeqLength ? e : new TokenizedExample(Arrays.copyOf(e.inputIds(), maxSeqLength), Arrays.copyOf(e.labels(), maxSeqLength));
+    }
+
+    /** The examples of one row, of whatever length; most rows give one. */
+    public List<TokenizedExample> encode(Example row) {
+        return encode(row, Integer.MAX_VALUE);
+    }
+
+    private List<TokenizedExample> encode(Example row, int most) {
         return switch (row) {
-            case Example.Conversation c -> chat().encode(c.messages(), c.firstTrained());
-            case Example.Text t -> plain("", t.text());
-            case Example.PromptCompletion p -> plain(p.prompt(), p.completion());
+            case Example.Conversation c -> chat().encode(c.messages(), c.firstTrained(), c.options(), most);
+            case Example.Text t -> List.of(rendered("", t.text(), most));
+            case Example.PromptCompletion p -> List.of(rendered(p.prompt(), p.completion(), most));
         };
     }
 
@@ -100,19 +139,26 @@ public final class ExampleEncoder {
     }
 
     /** Prompt and completion are encoded each for itself, as a generation sees them. */
-    private TokenizedExample plain(String prompt, String completion) {
-        int[] start = tokenizer.addsBos() ? tokenizer.bosToken().stream().toArray() : new int[0];
-        int[] asked = tokenizer.encode(prompt);
-        int[] answer = tokenizer.encode(completion);
-        int[] end = tokenizer.eosToken().stream().toArray();
-        int[] ids = new int[start.length + asked.length + answer.length + end.length];
-        int at = 0;
-        for (int[] part : new int[][] {start, asked, answer, end}) {
-            System.arraycopy(part, 0, ids, at, part.length);
-            at += part.length;
+    private TokenizedExample rendered(String prompt, String completion, int most) {
+        int[] asked = prompt.isEmpty() ? new int[0] : tokenizer.encodeRendered(prompt, true, most);
+        int[] answer = tokenizer.encodeRendered(completion, prompt.isEmpty(), most - asked.length);
+        int[] ids = IntStream.concat(IntStream.of(asked), IntStream.of(answer)).toArray();
+        int untrained = asked.length;
+        if (prompt.isEmpty() && answer.length > 0 && tokenizer.documentStart().isPresent() && answer[0] == tokenizer.documentStart().getAsInt()) {
+            untrained = 1;
+        }
+        if (ids.length < most && !endsWithControl(completion)) {
+            ids = IntStream.concat(IntStream.of(ids), IntStream.of(tokenizer.documentEnd())).toArray();
         }
         int[] labels = ids.clone();
-        Arrays.fill(labels, 0, start.length + asked.length, TokenizedExample.IGNORED);
+        Arrays.fill(labels, 0, untrained, TokenizedExample.IGNORED);
         return new TokenizedExample(ids, labels);
+    }
+
+    /** Whether the author has ended the text himself: a control token stands last, but for white space. */
+    private boolean endsWithControl(String text) {
+        String end = text.substring(Math.max(0, text.length() - LONGEST_NAME)).stripTrailing();
+        int[] ids = tokenizer.encodeWithSpecialTokens(end);
+        return ids.length > 0 && tokenizer.isSpecial(ids[ids.length - 1]);
     }
 }

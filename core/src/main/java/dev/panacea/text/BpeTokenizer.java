@@ -7,7 +7,7 @@ import java.nio.CharBuffer;
 import java.nio.charset.CharsetDecoder;
 import java.nio.charset.CodingErrorAction;
 import java.nio.charset.StandardCharsets;
-import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -15,63 +15,151 @@ import java.util.Optional;
 import java.util.OptionalInt;
 
 /**
- * Byte-level BPE as Llama 3, SmolLM and GPT-2 have it. {@link Tokenizers} makes one. The pieces between special tokens go through the Hugging
- * Face library; special tokens and decoding are done here, so that no text but our own can name a special token.
+ * Byte-level BPE as Llama 3, SmolLM and GPT-2 have it. {@link Tokenizers} makes one. The pieces between added tokens go through the Hugging
+ * Face library; added tokens and decoding are done here, so that nobody else's words can name a control token.
  */
 public final class BpeTokenizer implements Tokenizer {
+    /** More tokens than a cut in a text can change before it. */
+    private static final int CUT_MARGIN = 1024;
+    private static final int CHARS_PER_TOKEN = 4;
+
     private final DjlEncoder encoder;
     private final String[] names;
     private final Map<Integer, AddedTokens.Token> addedById = new HashMap<>();
     private final AddedTokens added;
     private final Settings settings;
+    private final BitSet missingBytes;
+    /** The rows of the model's embedding: ids from here on cannot be looked up. */
+    private final int embeddingRows;
 
     /**
      * What a model's files say beside the vocabulary.
      *
-     * @param addsBos whether plain text begins with bos
+     * @param documentStart what plain text that stands for a whole document begins with, if anything
      * @param endTokens all ids that end a generation by the model's settings: eos, and further ones of generation_config.json or the GGUF file
+     * @param templateTokens what a chat template knows by {@code bos_token}, {@code eos_token}, {@code unk_token}, {@code pad_token} and so on
+     * @param hasUnknown whether bytes that are not in the vocabulary have a token that stands for them
+     * @param notes what was mended in the files, for people
      */
-    record Settings(OptionalInt bos, OptionalInt eos, boolean addsBos, List<Integer> endTokens, Optional<String> chatTemplate) {
+    record Settings(OptionalInt bos, OptionalInt eos, OptionalInt documentStart, List<Integer> endTokens, Optional<String> chatTemplate,
+            Map<String, String> templateTokens, boolean hasUnknown, List<String> notes) {
         Settings {
             endTokens = List.copyOf(endTokens);
+            templateTokens = Map.copyOf(templateTokens);
+            notes = List.copyOf(notes);
         }
     }
 
-    /** @param names the names by id; null where the vocabulary has a hole */
-    BpeTokenizer(DjlEncoder encoder, String[] names, AddedTokens added, Settings settings) {
+    /**
+     * @param names the names by id; null where the vocabulary has a hole
+     * @param embeddingRows the size of the model's embedding
+     */
+    BpeTokenizer(DjlEncoder encoder, String[] names, AddedTokens added, Settings settings, int embeddingRows) {
         this.encoder = encoder;
         this.names = names;
         this.added = added;
         this.settings = settings;
+        this.embeddingRows = embeddingRows;
         added.tokens().forEach(t -> addedById.put(t.id(), t));
+        missingBytes = settings.hasUnknown ? new BitSet() : ByteLevel.missing(names);
     }
 
     @Override
     public int[] encode(String text) {
-        return encoder.encode(text);
+        return encode(text, AddedTokens.Guard.ALL, Integer.MAX_VALUE);
     }
 
     @Override
     public int[] encodeWithSpecialTokens(String text) {
-        List<int[]> parts = new ArrayList<>();
-        for (AddedTokens.Piece piece : added.split(text, AddedTokens.NO_ESCAPE)) {
-            parts.add(encode(piece));
-        }
-        return concat(parts);
+        return encode(text, AddedTokens.Guard.NOTHING, Integer.MAX_VALUE);
     }
 
-    int[] encode(AddedTokens.Piece piece) {
-        return piece.token() == AddedTokens.PLAIN ? encode(piece.text()) : new int[] {piece.token()};
+    /**
+     * The ids of text that the author of a data set has rendered himself, as {@link #encodeWithSpecialTokens}, up to a number of them: a long text costs no
+     * more than that. At the start of a document the token comes first that the model's documents begin with, if the text does not bring it.
+     *
+     * @param startsDocument whether nothing comes before this text
+     * @param most ids at most, those at the start
+     */
+    public int[] encodeRendered(String text, boolean startsDocument, int most) {
+        TokenList out = new TokenList();
+        if (startsDocument && settings.documentStart.isPresent()) {
+            int start = settings.documentStart.getAsInt();
+            String name = tokenName(start);
+            if (!text.startsWith(name)) {
+                add(start, most, out);
+            }
+        }
+        append(text, 0, text.length(), AddedTokens.Guard.NOTHING, most, out);
+        return out.toArray();
     }
 
-    static int[] concat(List<int[]> parts) {
-        int[] out = new int[parts.stream().mapToInt(p -> p.length).sum()];
-        int at = 0;
-        for (int[] part : parts) {
-            System.arraycopy(part, 0, out, at, part.length);
-            at += part.length;
+    private int[] encode(String text, AddedTokens.Guard guard, int most) {
+        TokenList out = new TokenList();
+        append(text, 0, text.length(), guard, most, out);
+        return out.toArray();
+    }
+
+    /**
+     * Appends the ids of a part of a text.
+     *
+     * @param most how many ids the list may hold then; what comes after them is not encoded
+     */
+    void append(String text, int from, int to, AddedTokens.Guard guard, int most, TokenList out) {
+        for (AddedTokens.Piece piece : added.split(text, from, to, guard)) {
+            if (out.size() >= most) {
+                return;
+            }
+            if (piece.token() == AddedTokens.PLAIN) {
+                appendPlain(text.substring(piece.start(), piece.end()), most, out);
+            } else {
+                add(piece.token(), most, out);
+            }
         }
-        return out;
+    }
+
+    /** Of a text that is longer than what is wanted only a beginning is encoded, so far that the cut cannot be felt in what is taken of it. */
+    private void appendPlain(String text, int most, TokenList out) {
+        refuseMissingBytes(text);
+        long wanted = (long) most - out.size() + CUT_MARGIN;
+        long chars = CHARS_PER_TOKEN * wanted;
+        int[] ids;
+        do {
+            int end = (int) Math.min(chars, text.length());
+            end -= end < text.length() && Character.isLowSurrogate(text.charAt(end)) ? 1 : 0;
+            ids = encoder.encode(text.substring(0, end));
+            chars *= 2;
+        } while (ids.length < wanted && chars / 2 < text.length());
+        for (int i = 0; i < ids.length && out.size() < most; i++) {
+            add(ids[i], most, out);
+        }
+    }
+
+    private void add(int id, int most, TokenList out) {
+        if (out.size() < most) {
+            out.add(checked(id));
+        }
+    }
+
+    /** Only ids that occur matter: many a model has a token or two beyond its embedding, which no text of the user's ever names. */
+    private int checked(int id) {
+        if (id >= embeddingRows) {
+            throw new PanaceaException("the token '" + tokenName(id) + "' has the id " + id + ": the tokenizer has more tokens (" + names.length
+                    + ") than the model's embedding (" + embeddingRows + "). Take the tokenizer that belongs to this model, or a model whose embedding was resized for it");
+        }
+        return id;
+    }
+
+    private void refuseMissingBytes(String text) {
+        if (missingBytes.isEmpty()) {
+            return;
+        }
+        for (byte b : text.getBytes(StandardCharsets.UTF_8)) {
+            if (missingBytes.get(b & 0xFF)) {
+                throw new PanaceaException(String.format("the tokenizer's vocabulary has no token for the byte 0x%02X, which the text contains, and no unk_token to stand for it;"
+                        + " remove such characters from the data", b & 0xFF));
+            }
+        }
     }
 
     AddedTokens addedTokens() {
@@ -145,9 +233,24 @@ public final class BpeTokenizer implements Tokenizer {
         return settings.eos;
     }
 
-    @Override
-    public boolean addsBos() {
-        return settings.addsBos;
+    /** The token that plain text which stands for a whole document begins with; empty where the model's files name none. A chat template prints its own. */
+    public OptionalInt documentStart() {
+        return settings.documentStart;
+    }
+
+    /** What ends plain text that stands for a whole document: the end-of-sequence token, where there is one. */
+    public int[] documentEnd() {
+        return settings.eos.stream().map(this::checked).toArray();
+    }
+
+    /** What a chat template knows by {@code bos_token}, {@code eos_token}, {@code unk_token}, {@code pad_token} and so on. */
+    public Map<String, String> templateTokens() {
+        return settings.templateTokens;
+    }
+
+    /** What had to be mended in the model's files, in words for people; most often nothing. */
+    public List<String> notes() {
+        return settings.notes;
     }
 
     /** The ids that end a generation by the model's own settings; {@link ChatEncoder#stopTokens} adds the one that its chat template uses. */
@@ -180,6 +283,11 @@ public final class BpeTokenizer implements Tokenizer {
     @Override
     public boolean isSpecial(int id) {
         return addedById.containsKey(id) && addedById.get(id).special();
+    }
+
+    @Override
+    public boolean isAdded(int id) {
+        return addedById.containsKey(id);
     }
 
     @Override

@@ -3,6 +3,7 @@ package dev.panacea.text;
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import java.util.BitSet;
 
 /**
  * The alphabet of byte-level BPE: every byte is written as one printable character (GPT-2, "Language Models are Unsupervised Multitask
@@ -31,6 +32,18 @@ final class ByteLevel {
     /** Whether this vocabulary entry stands for a single byte. */
     static boolean isByte(String piece) {
         return piece.length() == 1 && piece.charAt(0) < BYTE_OF_CHAR.length && BYTE_OF_CHAR[piece.charAt(0)] >= 0;
+    }
+
+    /** The bytes that no entry of a vocabulary stands for. */
+    static BitSet missing(String[] names) {
+        BitSet missing = new BitSet(256);
+        missing.set(0, 256);
+        for (String name : names) {
+            if (name != null && isByte(name)) {
+                missing.clear(BYTE_OF_CHAR[name.charAt(0)]);
+            }
+        }
+        return missing;
     }
 
     /** The bytes of a vocabulary entry; one with a character outside the alphabet stands for its own UTF-8, as Hugging Face decodes it. */

@@ -4,33 +4,27 @@ import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.PanaceaException;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Map;
 import java.util.OptionalInt;
 import java.util.Set;
-import java.util.stream.Collectors;
-import java.util.stream.IntStream;
+import java.util.concurrent.ConcurrentSkipListSet;
 
 /**
- * Conversations to token ids, with the mask that says what is trained. Special tokens arise only where the chat template puts them: the name of
- * one in a message is plain text, so that no user can end a turn by writing its end. Safe for use by several threads.
+ * Conversations to token ids, with the mask that says what is trained. Control tokens arise only where the chat template writes them: the name of
+ * one in a message is plain text, so that no user can end a turn by writing its end. The template sees the messages as they are; its rendering
+ * tells which characters come from them. Safe for use by several threads.
  *
- * <p>How: each name of a special token inside a message gets an escape character before it (a private-use character that the conversation does
- * not use), the template renders these messages, and the rendering is split at the names that have no escape. What is trained is found by
- * rendering prefixes: all that follows what the model is given before it answers, up to and with the token that ends the turn.
+ * <p>What is trained is in {@link AnswerSpans}.
  */
 public final class ChatEncoder {
     private static final String PROBE = "the answer of a probe";
 
     private final BpeTokenizer tokenizer;
-    private final AddedTokens added;
     private final ChatTemplate template;
     private final ChatTemplate.Options options;
-    /** All that a rendering may hold beside the messages, one after the other. */
-    private final String templateTexts;
     private final OptionalInt endOfTurn;
+    private final Set<String> notes = new ConcurrentSkipListSet<>();
 
     /**
      * @param options for every rendering
@@ -40,9 +34,6 @@ public final class ChatEncoder {
         this.tokenizer = tokenizer;
         this.template = template;
         this.options = options;
-        added = tokenizer.addedTokens();
-        templateTexts = template.source() + options.variables().values()
-                + added.tokens().stream().map(AddedTokens.Token::text).collect(Collectors.joining());
         endOfTurn = probe();
     }
 
@@ -51,7 +42,7 @@ public final class ChatEncoder {
         return new ChatEncoder(tokenizer, ChatTemplate.of(tokenizer), options);
     }
 
-    /** The special token that the template puts after an answer; empty when it puts none. */
+    /** The control token that the template puts after an answer; empty when it puts none. */
     public OptionalInt endOfTurn() {
         return endOfTurn;
     }
@@ -68,162 +59,105 @@ public final class ChatEncoder {
         return stops.stream().mapToInt(Integer::intValue).toArray();
     }
 
+    /** What was done otherwise than one would expect in the conversations so far, in words for people; most often nothing. */
+    public List<String> notes() {
+        return List.copyOf(notes);
+    }
+
     /** The ids of a conversation that the assistant is to continue. */
     public int[] encodePrompt(List<Message> messages) {
-        Escaped e = escape(messages);
-        List<int[]> parts = new ArrayList<>();
-        for (AddedTokens.Piece piece : added.split(template.render(e.messages, true, options), e.character)) {
-            parts.add(tokenizer.encode(piece));
-        }
-        return BpeTokenizer.concat(parts);
+        return encodePrompt(messages, ChatTemplate.Options.NONE);
     }
 
     /**
-     * The ids of a conversation. Every answer of the assistant is a target, with the token that ends it; what leads up to it is not. At the
-     * beginning of an answer the text is split as a generation sees it: prompt and answer are encoded each for itself.
+     * The ids of a conversation that the assistant is to continue.
      *
-     * @throws PanaceaException when there is no answer, or the template does not render the conversation as a continuation of its prompts
+     * @param more options of this conversation, such as its tools; they win over those of the encoder
      */
-    public TokenizedExample encode(List<Message> messages) {
-        return encode(messages, 0);
+    public int[] encodePrompt(List<Message> messages, ChatTemplate.Options more) {
+        Rendering prompt = render(messages, true, more);
+        TokenList ids = new TokenList();
+        tokenizer.append(prompt.text(), 0, prompt.text().length(), new DataGuard(prompt), Integer.MAX_VALUE, ids);
+        return ids.toArray();
+    }
+
+    /** As {@link #encode(List, int, ChatTemplate.Options, int)}, with all answers trained, however long. */
+    public List<TokenizedExample> encode(List<Message> messages) {
+        return encode(messages, 0, ChatTemplate.Options.NONE, Integer.MAX_VALUE);
     }
 
     /**
-     * As {@link #encode(List)}, with only the answers from a message on as targets.
+     * The ids of a conversation. Every answer of the assistant that is to be trained is a target, with the token that ends it; what leads up to it is not.
+     * At the beginning of an answer the text is split as a generation sees it: prompt and answer are encoded each for itself.
+     *
+     * <p>Where the template renders an answer otherwise once more messages follow, as those do that drop the reasoning of earlier turns, there are several
+     * examples: one for each answer, with what the model is given at that moment before it.
      *
      * @param firstTrained the index of the first message that may be trained
+     * @param more options of this conversation, such as its tools; they win over those of the encoder
+     * @param most ids of an example at most; what comes after them is not encoded, and an answer that would lie beyond them has no example of its own
+     * @return at least one example, possibly without a target within {@code most}
+     * @throws PanaceaException when there is no answer to train, or the template does not render the conversation as a continuation of its prompts
      */
-    public TokenizedExample encode(List<Message> messages, int firstTrained) {
-        Escaped e = escape(messages);
-        String full = template.render(e.messages, false, options);
-        List<Span> spans = spans(e, full, firstTrained);
-        int[] cuts = spans.stream().flatMapToInt(s -> IntStream.of(s.start, s.end)).toArray();
-        List<int[]> ids = new ArrayList<>();
-        List<int[]> labels = new ArrayList<>();
-        int span = 0;
-        for (AddedTokens.Piece piece : added.split(full, e.character, cuts)) {
-            while (span < spans.size() && spans.get(span).end <= piece.start()) {
-                span++;
-            }
-            int[] tokens = tokenizer.encode(piece);
-            boolean trained = span < spans.size() && piece.start() >= spans.get(span).start;
-            int[] targets = tokens.clone();
-            if (!trained) {
-                Arrays.fill(targets, TokenizedExample.IGNORED);
-            }
-            ids.add(tokens);
-            labels.add(targets);
+    public List<TokenizedExample> encode(List<Message> messages, int firstTrained, ChatTemplate.Options more, int most) {
+        AnswerSpans spans = new AnswerSpans((part, prompt) -> render(part, prompt, more), this, messages, firstTrained);
+        if (spans.fitOneRendering()) {
+            return List.of(encode(spans.rendering(), spans.spans(), most));
         }
-        return new TokenizedExample(BpeTokenizer.concat(ids), BpeTokenizer.concat(labels));
+        List<TokenizedExample> examples = new ArrayList<>();
+        for (int turn : spans.turns()) {
+            AnswerSpans one = spans.of(turn);
+            notes.addAll(one.notes());
+            TokenizedExample example = encode(one.rendering(), one.spans(), most);
+            if (!examples.isEmpty() && example.targetTokens() == 0) {
+                // What leads up to an answer grows from turn to turn.
+                break;
+            }
+            examples.add(example);
+        }
+        if (spans.turns().size() > 1) {
+            notes.add("The model's chat template renders answers otherwise once more messages follow (it drops earlier reasoning, say), so conversations of several answers"
+                    + " give one example for each answer, with what the model is given before it");
+        }
+        return examples;
     }
 
-    /** A part of a rendering, in UTF-16 units. */
-    record Span(int start, int end) {}
-
-    /** The messages with escapes, and the escape character. */
-    private record Escaped(List<Message> messages, char character) {}
-
-    private Escaped escape(List<Message> messages) {
-        char escape = unused(messages);
-        List<Message> escaped = new ArrayList<>();
-        for (Message m : messages) {
-            Map<String, Object> values = new LinkedHashMap<>(m.values());
-            values.replaceAll((name, value) -> value instanceof String text ? added.escape(text, escape) : value);
-            escaped.add(new Message(values, m.trained()));
+    private TokenizedExample encode(Rendering rendering, List<AnswerSpans.Span> spans, int most) {
+        DataGuard guard = new DataGuard(rendering);
+        TokenList ids = new TokenList();
+        List<int[]> trained = new ArrayList<>();
+        int at = 0;
+        for (AnswerSpans.Span span : spans) {
+            tokenizer.append(rendering.text(), at, span.start(), guard, most, ids);
+            int first = ids.size();
+            tokenizer.append(rendering.text(), span.start(), span.end(), guard, most, ids);
+            trained.add(new int[] {first, ids.size()});
+            at = span.end();
         }
-        return new Escaped(escaped, escape);
+        tokenizer.append(rendering.text(), at, rendering.text().length(), guard, most, ids);
+        int[] inputIds = ids.toArray();
+        int[] labels = new int[inputIds.length];
+        Arrays.fill(labels, TokenizedExample.IGNORED);
+        trained.forEach(t -> System.arraycopy(inputIds, t[0], labels, t[0], t[1] - t[0]));
+        return new TokenizedExample(inputIds, labels);
     }
 
-    /** A private-use character that occurs nowhere in what will be rendered. */
-    private char unused(List<Message> messages) {
-        for (char c = '\uE000'; c <= '\uF8FF'; c++) {
-            if (!contain(messages, c) && templateTexts.indexOf(c) < 0) {
-                return c;
-            }
-        }
-        throw new PanaceaException("a conversation that uses all 6400 private-use characters of Unicode cannot be encoded");
-    }
-
-    private static boolean contain(List<Message> messages, char c) {
-        for (Message m : messages) {
-            if (m.role().indexOf(c) >= 0 || m.content().indexOf(c) >= 0) {
-                return true;
-            }
-        }
-        return false;
+    private Rendering render(List<Message> messages, boolean prompt, ChatTemplate.Options more) {
+        return Rendering.of(template, messages, prompt, options.and(more), tokenizer.addedTokens());
     }
 
     private OptionalInt probe() {
-        String text = template.render(List.of(Message.user("a question"), Message.assistant(PROBE)), false, options);
-        int answer = text.lastIndexOf(PROBE);
+        Rendering r = render(List.of(Message.user("a question"), Message.assistant(PROBE)), false, ChatTemplate.Options.NONE);
+        int answer = r.text().lastIndexOf(PROBE);
         if (answer < 0) {
             throw new PanaceaException("the model's chat template does not print the assistant's answers; it cannot be used for training");
         }
-        return added.split(text, AddedTokens.NO_ESCAPE).stream()
-                .filter(p -> p.token() != AddedTokens.PLAIN && p.start() >= answer + PROBE.length())
-                .mapToInt(AddedTokens.Piece::token).findFirst();
+        return tokenizer.addedTokens().split(r.text(), answer + PROBE.length(), r.text().length(), new DataGuard(r)).stream().mapToInt(AddedTokens.Piece::token)
+                .filter(t -> t != AddedTokens.PLAIN && tokenizer.isSpecial(t)).findFirst();
     }
 
     /** The parts of the rendering of a conversation that are trained. */
-    List<Span> spans(List<Message> messages) {
-        Escaped e = escape(messages);
-        return spans(e, template.render(e.messages, false, options), 0);
-    }
-
-    private List<Span> spans(Escaped e, String full, int firstTrained) {
-        List<AddedTokens.Piece> pieces = added.split(full, e.character);
-        List<Span> spans = new ArrayList<>();
-        for (int turn = firstTrained; turn < e.messages.size(); turn++) {
-            if (!e.messages.get(turn).role().equals("assistant")) {
-                continue;
-            }
-            String head = template.render(e.messages.subList(0, turn), true, options);
-            int last = spans.isEmpty() ? 0 : spans.getLast().end;
-            if (!full.startsWith(head) || head.length() < last) {
-                throw new PanaceaException("message " + (turn + 1) + ": the model's chat template renders the conversation otherwise once the answer is there than"
-                        + " before it (from character " + differAt(full, head) + " on), so what the model would be given cannot be trained; train on prompt"
-                        + " and completion, or with another template");
-            }
-            spans.add(new Span(head.length(), end(e, full, pieces, turn, head.length())));
-        }
-        if (spans.isEmpty()) {
-            throw new PanaceaException("a conversation with no assistant turn has nothing to train");
-        }
-        return spans;
-    }
-
-    /** Where the answer that starts here ends: after the token that ends turns, or with the turn where the template has no such token. */
-    private int end(Escaped e, String full, List<AddedTokens.Piece> pieces, int turn, int start) {
-        int limit = full.length();
-        for (AddedTokens.Piece p : pieces) {
-            if (p.start() < start || p.token() == AddedTokens.PLAIN || endOfTurn.isEmpty()) {
-                continue;
-            }
-            if (p.token() == endOfTurn.getAsInt() && p.end() <= limit) {
-                return p.end();
-            }
-            // Another special token: still in this answer, or has the end gone missing?
-            limit = Math.min(limit, through(e, full, turn, start));
-        }
-        if (endOfTurn.isEmpty()) {
-            return through(e, full, turn, start);
-        }
-        throw new PanaceaException("message " + (turn + 1) + ": the model's chat template does not end this answer with "
-                + tokenizer.tokenName(endOfTurn.getAsInt()) + " as it ends others");
-    }
-
-    /** Where this turn ends in the rendering of the whole conversation. */
-    private int through(Escaped e, String full, int turn, int start) {
-        String through = template.render(e.messages.subList(0, turn + 1), false, options);
-        if (!full.startsWith(through) || through.length() < start) {
-            throw new PanaceaException("message " + (turn + 1) + ": where this answer ends cannot be told from the model's chat template, which renders it otherwise"
-                    + " once more messages follow");
-        }
-        return through.length();
-    }
-
-    private static int differAt(String a, String b) {
-        int mismatch = Arrays.mismatch(a.toCharArray(), b.toCharArray());
-        return mismatch < 0 ? a.length() : mismatch;
+    List<AnswerSpans.Span> spans(List<Message> messages) {
+        return new AnswerSpans((part, prompt) -> render(part, prompt, ChatTemplate.Options.NONE), this, messages, 0).spans();
     }
 }

@@ -84,10 +84,7 @@ public final class ChatTemplate {
         String source = tokenizer.chatTemplate().orElseThrow(() -> new PanaceaException("the model has no chat template (chat_template in"
                 + " tokenizer_config.json, chat_template.jinja, or tokenizer.chat_template in GGUF): it is a base model. Take its instruct version, or train"
                 + " on plain text or prompt and completion"));
-        Map<String, String> special = new HashMap<>();
-        tokenizer.bosToken().ifPresent(id -> special.put("bos_token", tokenizer.tokenName(id)));
-        tokenizer.eosToken().ifPresent(id -> special.put("eos_token", tokenizer.tokenName(id)));
-        return new ChatTemplate(source, special);
+        return new ChatTemplate(source, tokenizer.templateTokens());
     }
 
     /**

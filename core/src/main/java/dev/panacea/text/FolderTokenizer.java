@@ -18,13 +18,15 @@ import java.util.Arrays;
 import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
+import java.util.TreeMap;
 
 /**
  * Reads the tokenizer of a Hugging Face model folder: tokenizer.json; where present tokenizer_config.json, special_tokens_map.json,
- * generation_config.json, config.json and chat_template.jinja.
+ * added_tokens.json, generation_config.json, config.json and chat_template.jinja.
  */
 final class FolderTokenizer {
     private static final long MAX_FILE = 100L << 20;
@@ -32,6 +34,9 @@ final class FolderTokenizer {
     private static final long MAX_TOKENS = Math.min(6_000_000, Runtime.getRuntime().maxMemory() / 100);
     /** Far above any published vocabulary; a lying id must not make us allocate. */
     private static final int MAX_ID = 1 << 22;
+
+    private static final Set<String> UNICODE_FORMS = Set.of("NFC", "NFD", "NFKC", "NFKD");
+    private static final String UNKNOWN = "\u0000unknown";
 
     private final Path folder;
     private final Path file;
@@ -43,11 +48,12 @@ final class FolderTokenizer {
         file = folder.resolve("tokenizer.json");
     }
 
-    static BpeTokenizer load(Path folder) {
-        return new FolderTokenizer(folder).load();
+    /** @param embeddingRows the size of the model's embedding */
+    static BpeTokenizer load(Path folder, int embeddingRows) {
+        return new FolderTokenizer(folder).load(embeddingRows);
     }
 
-    private BpeTokenizer load() {
+    private BpeTokenizer load(int embeddingRows) {
         if (!Files.isRegularFile(file)) {
             String instead = Files.isRegularFile(folder.resolve("tokenizer.model"))
                     ? "; its tokenizer.model (SentencePiece, Llama 2 and older) is not supported" : "; is this the folder of a model?";
@@ -57,22 +63,30 @@ final class FolderTokenizer {
             throw new PanaceaException(file + " is not a JSON object");
         }
         checkByteLevelBpe(root);
-        List<AddedTokens.Token> added = addedTokens(root);
         ObjectNode vocab = (ObjectNode) root.path("model").path("vocab");
+        JsonNode config = optional("tokenizer_config.json");
+        List<AddedTokens.Token> added = addedTokens(root);
+        addTokensOfSettings(added, vocab, config);
+        SpecialTokens special = new SpecialTokens(config, optional("special_tokens_map.json"),
+                name -> vocab.has(name) || added.stream().anyMatch(t -> t.text().equals(name)));
+        addSpecialWords(added, vocab, special);
         String[] names = names(vocab, added);
 
-        JsonNode config = optional("tokenizer_config.json");
-        JsonNode map = optional("special_tokens_map.json");
         JsonNode model = optional("config.json");
-        OptionalInt bos = special("bos_token", List.of(config, map), model, names, added);
-        OptionalInt eos = special("eos_token", List.of(config, map), model, names, added);
+        OptionalInt bos = id("bos_token", special, names, added);
+        OptionalInt eos = id("eos_token", special, names, added);
+        if (eos.isEmpty() && !special.forbids("eos_token")) {
+            eos = ids(model.path("eos_token_id"), names.length).stream().mapToInt(Integer::intValue).findFirst();
+        }
         Set<Integer> ends = new LinkedHashSet<>();
         eos.ifPresent(ends::add);
         ids(optional("generation_config.json").path("eos_token_id"), names.length).forEach(ends::add);
         ids(model.path("eos_token_id"), names.length).forEach(ends::add);
-        boolean addsBos = bos.isPresent() && startsWithBos(root.path("post_processor"), names[bos.getAsInt()]);
-        var settings = new BpeTokenizer.Settings(bos, eos, addsBos, List.copyOf(ends), chatTemplate(config));
-        return new BpeTokenizer(new DjlEncoder(plainJson(root, vocab, added), file.toString()), names, new AddedTokens(added), settings);
+        OptionalInt start = documentStart(root.path("post_processor")).map(name -> id(name, "what post_processor begins a text with", names, added)).map(OptionalInt::of)
+                .orElse(OptionalInt.empty());
+        boolean hasUnknown = root.path("model").path("unk_token").isTextual() || root.path("model").path("byte_fallback").asBoolean();
+        var settings = new BpeTokenizer.Settings(bos, eos, start, List.copyOf(ends), chatTemplate(config), special.forTemplates(), hasUnknown, List.of());
+        return new BpeTokenizer(new DjlEncoder(plainJson(root, vocab, names, added), file.toString()), names, new AddedTokens(added), settings, embeddingRows);
     }
 
     private void checkByteLevelBpe(JsonNode root) {
@@ -107,17 +121,83 @@ final class FolderTokenizer {
     private List<AddedTokens.Token> addedTokens(JsonNode root) {
         List<AddedTokens.Token> added = new ArrayList<>();
         for (JsonNode t : root.path("added_tokens")) {
-            String content = t.path("content").asText();
-            int id = id(t.path("id"), content);
-            if (content.isEmpty()) {
-                throw new PanaceaException(file + ": added token " + id + " has no name");
+            added.add(token(t, id(t.path("id"), t.path("content").asText()), file));
+        }
+        for (AddedTokens.Token t : added) {
+            if (t.normalized() && !isUnicodeForm(root.path("normalizer"))) {
+                throw new PanaceaException(file + ": added token '" + t.text() + "' has normalized set, beside a normalizer of type '"
+                        + root.path("normalizer").path("type").asText() + "'; this is not supported");
             }
-            if (t.path("single_word").asBoolean()) {
-                throw new PanaceaException(file + ": added token '" + content + "' has single_word set, which is not supported");
-            }
-            added.add(new AddedTokens.Token(id, content, t.path("special").asBoolean(), t.path("lstrip").asBoolean(), t.path("rstrip").asBoolean()));
         }
         return added;
+    }
+
+    /** The names of tokens, which are ASCII as a rule, are the same in all forms of Unicode. */
+    private static boolean isUnicodeForm(JsonNode normalizer) {
+        if (normalizer.path("type").asText().equals("Sequence")) {
+            for (JsonNode step : normalizer.path("normalizers")) {
+                if (!isUnicodeForm(step)) {
+                    return false;
+                }
+            }
+            return true;
+        }
+        return normalizer.isNull() || normalizer.isMissingNode() || UNICODE_FORMS.contains(normalizer.path("type").asText());
+    }
+
+    private static AddedTokens.Token token(JsonNode t, int id, Path source) {
+        String content = t.path("content").asText();
+        if (content.isEmpty()) {
+            throw new PanaceaException(source + ": added token " + id + " has no name");
+        }
+        boolean special = t.path("special").asBoolean();
+        return new AddedTokens.Token(id, content, special, t.path("lstrip").asBoolean(), t.path("rstrip").asBoolean(), t.path("single_word").asBoolean(),
+                t.path("normalized").asBoolean(!special));
+    }
+
+    /** Tokens that only the settings have follow those of tokenizer.json, as transformers adds them. */
+    private void addTokensOfSettings(List<AddedTokens.Token> added, ObjectNode vocab, JsonNode config) {
+        Map<Integer, JsonNode> more = new TreeMap<>();
+        Path source = folder.resolve(config.has("added_tokens_decoder") ? "tokenizer_config.json" : "added_tokens.json");
+        if (config.has("added_tokens_decoder")) {
+            config.path("added_tokens_decoder").properties().forEach(e -> more.put(number(e.getKey(), source), e.getValue()));
+        } else {
+            optional("added_tokens.json").properties().forEach(e -> more.put(id(e.getValue(), e.getKey()), json.createObjectNode().put("content", e.getKey())));
+        }
+        Set<String> known = new HashSet<>();
+        added.forEach(t -> known.add(t.text()));
+        int next = names(vocab, added).length;
+        for (var entry : more.entrySet()) {
+            String content = entry.getValue().path("content").asText();
+            if (!known.add(content)) {
+                continue;
+            }
+            boolean word = vocab.has(content);
+            int id = word ? vocab.path(content).intValue() : next++;
+            if (id != entry.getKey()) {
+                throw new PanaceaException(source + ": the token '" + content + "' has the id " + entry.getKey() + ", but by tokenizer.json it is " + id + "; the files do not belong together");
+            }
+            added.add(token(entry.getValue(), id, source));
+        }
+    }
+
+    private static int number(String key, Path source) {
+        try {
+            return Integer.parseInt(key);
+        } catch (NumberFormatException e) {
+            throw new PanaceaException(source + ": added_tokens_decoder has the key '" + key + "', which is no id", e);
+        }
+    }
+
+    /** A word of the vocabulary that is named as bos, eos and so on is a control token from then on. */
+    private static void addSpecialWords(List<AddedTokens.Token> added, ObjectNode vocab, SpecialTokens special) {
+        Set<String> known = new HashSet<>();
+        added.forEach(t -> known.add(t.text()));
+        for (String name : special.names()) {
+            if (vocab.has(name) && known.add(name)) {
+                added.add(new AddedTokens.Token(vocab.path(name).intValue(), name, true));
+            }
+        }
     }
 
     private int id(JsonNode node, String token) {
@@ -145,7 +225,7 @@ final class FolderTokenizer {
     }
 
     /** The same tokenizer without special tokens: for text in which their names mean nothing. */
-    private byte[] plainJson(ObjectNode root, ObjectNode vocab, List<AddedTokens.Token> added) {
+    private byte[] plainJson(ObjectNode root, ObjectNode vocab, String[] names, List<AddedTokens.Token> added) {
         Set<String> merged = new HashSet<>();
         for (JsonNode merge : root.path("model").path("merges")) {
             String left = merge.isArray() ? merge.path(0).asText() : before(merge.asText());
@@ -158,6 +238,12 @@ final class FolderTokenizer {
             if (!merged.contains(t.text()) && !ByteLevel.isByte(t.text())) {
                 vocab.remove(t.text());
             }
+        }
+        JsonNode unknown = root.path("model").path("unk_token");
+        if (unknown.isTextual()) {
+            // Under a name that no text can have: it stands for what is missing, and is no word.
+            vocab.put(UNKNOWN, id(unknown.asText(), "model.unk_token", names, added));
+            ((ObjectNode) root.path("model")).put("unk_token", UNKNOWN);
         }
         root.putArray("added_tokens");
         for (String unused : List.of("truncation", "padding", "post_processor", "decoder")) {
@@ -175,39 +261,37 @@ final class FolderTokenizer {
         return space < 0 ? merge : merge.substring(0, space);
     }
 
-    /** Whether the template of a single text begins with bos. */
-    private static boolean startsWithBos(JsonNode processor, String bos) {
+    /** The name of the token that a single text begins with. */
+    private static Optional<String> documentStart(JsonNode processor) {
         if (processor.path("type").asText().equals("TemplateProcessing")) {
-            return processor.path("single").path(0).path("SpecialToken").path("id").asText().equals(bos);
+            JsonNode name = processor.path("single").path(0).path("SpecialToken").path("id");
+            return name.isTextual() ? Optional.of(name.asText()) : Optional.empty();
         }
         for (JsonNode step : processor.path("processors")) {
-            if (startsWithBos(step, bos)) {
-                return true;
+            Optional<String> start = documentStart(step);
+            if (start.isPresent()) {
+                return start;
             }
         }
-        return false;
+        return Optional.empty();
     }
 
-    /** The id of bos or eos: by name in the tokenizer's settings, else by number in the model's. */
-    private OptionalInt special(String key, List<JsonNode> settings, JsonNode model, String[] names, List<AddedTokens.Token> added) {
-        for (JsonNode source : settings) {
-            JsonNode value = source.path(key);
-            String name = value.isObject() ? value.path("content").asText() : value.isTextual() ? value.asText() : "";
-            if (name.isEmpty()) {
-                continue;
+    private OptionalInt id(String key, SpecialTokens special, String[] names, List<AddedTokens.Token> added) {
+        Optional<String> name = special.name(key);
+        return name.isPresent() ? OptionalInt.of(id(name.get(), key, names, added)) : OptionalInt.empty();
+    }
+
+    private int id(String name, String what, String[] names, List<AddedTokens.Token> added) {
+        for (AddedTokens.Token t : added) {
+            if (t.text().equals(name)) {
+                return t.id();
             }
-            for (AddedTokens.Token t : added) {
-                if (t.text().equals(name)) {
-                    return OptionalInt.of(t.id());
-                }
-            }
-            int id = Arrays.asList(names).indexOf(name);
-            if (id < 0) {
-                throw new PanaceaException(folder + ": " + key + " is '" + name + "', which is not in the vocabulary of tokenizer.json");
-            }
-            return OptionalInt.of(id);
         }
-        return ids(model.path(key + "_id"), names.length).stream().mapToInt(Integer::intValue).findFirst();
+        int id = Arrays.asList(names).indexOf(name);
+        if (id < 0) {
+            throw new PanaceaException(folder + ": " + what + " is '" + name + "', which is not in the vocabulary of tokenizer.json");
+        }
+        return id;
     }
 
     /** One id or a list of them; those outside the vocabulary are left out. */

@@ -9,9 +9,11 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.BitSet;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalInt;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -23,27 +25,63 @@ final class GgufTokenizer {
     private static final int CONTROL = 3;
     private static final int USER_DEFINED = 4;
 
+    /** As llama.cpp has them: whatever a file says, a generation ends at these, and a template that writes one means the token. */
+    private static final Set<String> END_NAMES = Set.of("<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>",
+            "<EOT>", "_<EOT>", "<|end_of_text|>", "<end_of_utterance>", "<｜end▁of▁sentence｜>");
+
     private GgufTokenizer() {}
 
-    static BpeTokenizer load(GgufVocabulary v) {
+    /** @param embeddingRows the size of the model's embedding */
+    static BpeTokenizer load(GgufVocabulary v, int embeddingRows) {
         check(v);
         PreTokenizer pre = PreTokenizer.of(v.pre(), v.source());
         List<AddedTokens.Token> added = new ArrayList<>();
         BitSet addedIds = new BitSet();
+        Set<Integer> ends = ends(v);
+        List<String> notes = new ArrayList<>();
         for (int id = 0; id < v.tokens().size(); id++) {
+            String name = v.tokens().get(id);
             int type = v.tokenTypes().length == 0 ? NORMAL : v.tokenTypes()[id];
-            if ((type == UNKNOWN || type == CONTROL || type == USER_DEFINED) && !v.tokens().get(id).isEmpty()) {
-                added.add(new AddedTokens.Token(id, v.tokens().get(id), type != USER_DEFINED, false, false));
+            boolean control = type == UNKNOWN || type == CONTROL || ends.contains(id) && looksLikeControl(name);
+            if ((control || type == USER_DEFINED) && !name.isEmpty()) {
+                added.add(new AddedTokens.Token(id, name, control));
                 addedIds.set(id);
+                if (control && type != UNKNOWN && type != CONTROL && v.tokenTypes().length > 0) {
+                    notes.add(v.source() + " marks the token '" + name + "' (" + id + ") as an ordinary one; it is taken as the control token that its name or use says it is");
+                }
             }
         }
         AddedTokens addedTokens = new AddedTokens(added);
+        boolean startsWithBos = v.addBos().orElse(pre.addBos());
+        var settings = new BpeTokenizer.Settings(v.id("bos"), v.id("eos"), startsWithBos ? v.id("bos") : OptionalInt.empty(), List.copyOf(ends), v.chatTemplate(),
+                templateTokens(v), false, notes);
+        return new BpeTokenizer(encoder(v, json(v, pre, addedIds, merged(v.merges(), addedTokens))), v.tokens().toArray(String[]::new), addedTokens, settings, embeddingRows);
+    }
+
+    /** The tokens that end a generation: those that the file names as such, and those that llama.cpp knows by their names. */
+    private static Set<Integer> ends(GgufVocabulary v) {
         Set<Integer> ends = new LinkedHashSet<>();
-        v.eos().ifPresent(ends::add);
-        v.endOfTurn().ifPresent(ends::add);
-        var settings = new BpeTokenizer.Settings(v.bos(), v.eos(), v.addBos().orElse(pre.addBos()) && v.bos().isPresent(), List.copyOf(ends),
-                v.chatTemplate());
-        return new BpeTokenizer(encoder(v, json(v, pre, addedIds, merged(v.merges(), addedTokens))), v.tokens().toArray(String[]::new), addedTokens, settings);
+        for (String name : List.of("eos", "eot", "eom")) {
+            v.id(name).ifPresent(ends::add);
+        }
+        for (int id = 0; id < v.tokens().size(); id++) {
+            if (END_NAMES.contains(v.tokens().get(id))) {
+                ends.add(id);
+            }
+        }
+        return ends;
+    }
+
+    /** A file may name any word as its end by mistake; that does not make it one that no text can have. */
+    private static boolean looksLikeControl(String name) {
+        return END_NAMES.contains(name) || name.length() > 2 && (name.startsWith("<") && name.endsWith(">") || name.startsWith("[") && name.endsWith("]"));
+    }
+
+    private static Map<String, String> templateTokens(GgufVocabulary v) {
+        Map<String, String> byKey = new HashMap<>();
+        Map.of("bos", "bos_token", "eos", "eos_token", "unknown", "unk_token", "padding", "pad_token")
+                .forEach((name, key) -> v.id(name).ifPresent(id -> byKey.put(key, v.tokens().get(id))));
+        return byKey;
     }
 
     /** The library checks the merges itself; only what it refuses is looked at again, for a message that says where. */
@@ -71,9 +109,7 @@ final class GgufTokenizer {
         if (v.tokenTypes().length != 0 && v.tokenTypes().length != n) {
             throw new PanaceaException(v.source() + ": " + v.tokenTypes().length + " entries in tokenizer.ggml.token_type for " + n + " tokens");
         }
-        checkId(v, "bos_token_id", v.bos());
-        checkId(v, "eos_token_id", v.eos());
-        checkId(v, "eot_token_id", v.endOfTurn());
+        v.ids().forEach((name, id) -> checkId(v, name + "_token_id", id));
     }
 
     /** Says which merge is wrong, if one is. */
@@ -106,9 +142,9 @@ final class GgufTokenizer {
         return merged;
     }
 
-    private static void checkId(GgufVocabulary v, String key, OptionalInt id) {
-        if (id.isPresent() && (id.getAsInt() < 0 || id.getAsInt() >= v.tokens().size())) {
-            throw new PanaceaException(v.source() + ": tokenizer.ggml." + key + " is " + id.getAsInt() + ", outside the vocabulary of " + v.tokens().size());
+    private static void checkId(GgufVocabulary v, String key, int id) {
+        if (id < 0 || id >= v.tokens().size()) {
+            throw new PanaceaException(v.source() + ": tokenizer.ggml." + key + " is " + id + ", outside the vocabulary of " + v.tokens().size());
         }
     }
 

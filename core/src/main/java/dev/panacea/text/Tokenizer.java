@@ -4,10 +4,13 @@ import java.util.OptionalInt;
 
 /** Text to token ids and back. Safe for use by several threads. */
 public interface Tokenizer extends AutoCloseable {
-    /** Ids of plain text: the name of a special token in it is text like any other, and nothing is added. */
+    /**
+     * Ids of somebody else's text: the name of a control token in it is text like any other. Tokens that were added to the vocabulary and are no
+     * control tokens, such as {@code <think>}, are matched as everywhere; nothing is added.
+     */
     int[] encode(String text);
 
-    /** Ids of text in which the names of special tokens stand for those tokens; nothing is added. For text of your own, never a user's. */
+    /** Ids of text in which the names of control tokens stand for those tokens too; nothing is added. For text of your own, never a user's. */
     int[] encodeWithSpecialTokens(String text);
 
     /** The text of ids; special tokens by their names, or left out. */
@@ -22,18 +25,17 @@ public interface Tokenizer extends AutoCloseable {
 
     OptionalInt eosToken();
 
-    /** Whether plain text that stands for a whole document begins with {@link #bosToken}; a chat template prints its own. */
-    default boolean addsBos() {
-        return false;
-    }
-
     /** The id of a token by its exact name, such as {@code <|im_end|>}. */
     OptionalInt tokenId(String token);
 
     /** The name of a token as the vocabulary has it. */
     String tokenName(int id);
 
+    /** Whether this is a control token, which no text of somebody else's can name. */
     boolean isSpecial(int id);
+
+    /** Whether this token stands beside the vocabulary of BPE: a control token, or another that was added, such as {@code <think>}. */
+    boolean isAdded(int id);
 
     @Override
     void close();

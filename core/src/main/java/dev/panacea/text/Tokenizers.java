@@ -10,7 +10,7 @@ import java.nio.file.Path;
 public final class Tokenizers {
     private Tokenizers() {}
 
-    /** The tokenizer of a model, which is a folder as Hugging Face has it or a GGUF file. */
+    /** The tokenizer of a model, which is a folder as Hugging Face has it or a GGUF file. Nothing is known of the model's embedding. */
     public static BpeTokenizer open(Path model) {
         if (Files.isDirectory(model)) {
             return fromFolder(model);
@@ -22,12 +22,13 @@ public final class Tokenizers {
 
     /**
      * The tokenizer of a model that is open already, which spares reading a GGUF file's metadata once more. The checkpoint must stay open until this
-     * returns, and not longer.
+     * returns, and not longer. A token that the model's embedding has no row for is refused where a text has it.
      *
      * @param model where the checkpoint was opened
      */
     public static BpeTokenizer open(Path model, Checkpoint checkpoint) {
-        return checkpoint instanceof GgufCheckpoint gguf ? fromGguf(GgufVocabulary.of(gguf.metadata(), model.toString())) : fromFolder(model);
+        int rows = checkpoint.config().vocabSize();
+        return checkpoint instanceof GgufCheckpoint gguf ? GgufTokenizer.load(GgufVocabulary.of(gguf.metadata(), model.toString()), rows) : FolderTokenizer.load(model, rows);
     }
 
     /**
@@ -36,7 +37,7 @@ public final class Tokenizers {
      * @throws dev.panacea.kernels.PanaceaException when a file is missing or broken, or the tokenizer is not byte-level BPE
      */
     public static BpeTokenizer fromFolder(Path folder) {
-        return FolderTokenizer.load(folder);
+        return FolderTokenizer.load(folder, Integer.MAX_VALUE);
     }
 
     /**
@@ -45,6 +46,6 @@ public final class Tokenizers {
      * @throws dev.panacea.kernels.PanaceaException when the metadata contradict themselves, or the tokenizer is of a kind that is not supported
      */
     public static BpeTokenizer fromGguf(GgufVocabulary vocabulary) {
-        return GgufTokenizer.load(vocabulary);
+        return GgufTokenizer.load(vocabulary, Integer.MAX_VALUE);
     }
 }

@@ -12,7 +12,7 @@ import java.util.Objects;
  * @param perDeviceTrainBatchSize sequences per micro-batch
  * @param gradientAccumulationSteps micro-batches per optimizer step
  * @param learningRate the peak rate
- * @param warmupRatio share of the steps over which the rate climbs from 0
+ * @param warmupRatio share of the steps over which the rate climbs from 0; where that is less than a whole step there is no warm-up, since the first step of one changes nothing
  * @param optim AdamW with moments in single precision or in 8 bits
  * @param maxGradNorm global L2 norm to which gradients are clipped; 0 for no clipping
  * @param maxSeqLength the most tokens of an example. The trainer takes examples as they are; whoever makes them cuts them at this length, by
@@ -61,6 +61,12 @@ public record SftConfig(
         if (!good) {
             throw new IllegalArgumentException(name + " is " + value + "; it must be " + expected);
         }
+    }
+
+    /** The steps of the warm-up in a run of so many. */
+    public int warmupSteps(int totalSteps) {
+        double steps = warmupRatio * totalSteps;
+        return steps < 1 ? 0 : (int) Math.ceil(steps);
     }
 
     /** The defaults: one epoch, batch 8, rate 2e-4, cosine schedule with 3 % warm-up, clipping at 1.0, sequences up to 512 tokens. */

@@ -77,7 +77,7 @@ public final class SftTrainer {
         int total = totalSteps(examples);
         Batches batches = batches(examples);
         int perEpoch = batches.stepsPerEpoch();
-        LrSchedule schedule = new LrSchedule(config.lrSchedulerType(), config.learningRate(), (int) Math.ceil(config.warmupRatio() * total), total);
+        LrSchedule schedule = new LrSchedule(config.lrSchedulerType(), config.learningRate(), config.warmupSteps(total), total);
         List<StepReport> reports = new ArrayList<>();
         adapter.attachTo(model);
         try (Optimizer optimizer = optimizer()) {

@@ -26,6 +26,10 @@ class ExampleEncoderTest {
         return new ExampleEncoder(tokenizer, ChatTemplate.Options.NONE, max);
     }
 
+    private TokenizedExample one(int max, Example example) {
+        return encoder(max).encode(example).getFirst();
+    }
+
     private static List<Row> rows(List<? extends Example> examples) {
         return IntStream.range(0, examples.size()).mapToObj(i -> new Row("data.jsonl, line " + (i + 1), examples.get(i))).toList();
     }
@@ -37,8 +41,8 @@ class ExampleEncoderTest {
 
     @Test
     void textIsTrainedWholeAndEnds() {
-        TokenizedExample e = encoder(100).encode(new Example.Text("abc <|im_end|>"));
-        assertThat(tokenizer.decode(e.inputIds(), false)).isEqualTo("abc <|im_end|><|im_end|>");
+        TokenizedExample e = one(100, new Example.Text("abc "));
+        assertThat(tokenizer.decode(e.inputIds(), false)).isEqualTo("abc <|im_end|>");
         assertThat(Arrays.stream(e.inputIds()).filter(i -> i == end).count()).isOne();
         assertThat(e.labels()).isEqualTo(e.inputIds());
         assertThat(e.targetTokens()).isEqualTo(e.length() - 1);
@@ -46,21 +50,26 @@ class ExampleEncoderTest {
 
     @Test
     void ofACompletionOnlyTheAnswerIsTrained() {
-        TokenizedExample e = encoder(100).encode(new Example.PromptCompletion("ask: ", " it"));
+        TokenizedExample e = one(100, new Example.PromptCompletion("ask: ", " it"));
         assertThat(tokenizer.decode(e.inputIds(), false)).isEqualTo("ask:  it<|im_end|>");
         assertThat(trained(e)).isEqualTo(" it<|im_end|>");
-        assertThat(encoder(100).encode(new Example.PromptCompletion("", "it")).targetTokens()).isEqualTo(2);
+        assertThat(one(100, new Example.PromptCompletion("", "it")).targetTokens()).isEqualTo(2);
     }
 
     @Test
     void bosWhereTheModelWantsIt() {
         GgufVocabulary v = TestVocabularies.bytes("smollm", Optional.empty(), List.of("<s>", "</s>"));
-        GgufVocabulary adding = new GgufVocabulary(v.source(), v.model(), v.pre(), v.tokens(), v.merges(), v.tokenTypes(), v.bos(), v.eos(), v.endOfTurn(), Optional.of(true),
+        GgufVocabulary adding = new GgufVocabulary(v.source(), v.model(), v.pre(), v.tokens(), v.merges(), v.tokenTypes(), v.ids(), Optional.of(true),
                 v.chatTemplate());
         ExampleEncoder encoder = new ExampleEncoder(Tokenizers.fromGguf(adding), ChatTemplate.Options.NONE, 10);
-        int bos = v.bos().getAsInt();
-        assertThat(encoder.encode(new Example.Text("a")).inputIds()).containsExactly(bos, 'a', bos + 1);
-        assertThat(encoder.encode(new Example.Text("a")).labels()).containsExactly(TokenizedExample.IGNORED, 'a', bos + 1);
+        int bos = v.ids().get("bos");
+        TokenizedExample e = encoder.encode(new Example.Text("a")).getFirst();
+        assertThat(e.inputIds()).containsExactly(bos, 'a', bos + 1);
+        assertThat(e.labels()).containsExactly(TokenizedExample.IGNORED, 'a', bos + 1);
+        assertThat(encoder.encode(new Example.Text("<s>a</s>")).getFirst().inputIds()).as("no second one, and no second end").containsExactly(bos, 'a', bos + 1);
+        assertThat(encoder.encode(new Example.PromptCompletion("<s>a", "b")).getFirst().inputIds()).containsExactly(bos, 'a', 'b', bos + 1);
+        assertThat(encoder.encode(new Example.PromptCompletion("a", "b")).getFirst().inputIds()).containsExactly(bos, 'a', 'b', bos + 1);
+        assertThat(encoder.encode(new Example.PromptCompletion("", "b")).getFirst().labels()).containsExactly(TokenizedExample.IGNORED, 'b', bos + 1);
         assertThatThrownBy(() -> encoder.encode(rows(List.of(new Example.Conversation(List.of(Message.user("q"), Message.assistant("a")))))))
                 .isInstanceOf(PanaceaException.class).hasMessageContaining("data.jsonl, line 1: ").hasMessageContaining("no chat template");
     }
@@ -68,15 +77,15 @@ class ExampleEncoderTest {
     @Test
     void onlyTheLastAnswerOfAPromptOfMessages() {
         List<Message> messages = List.of(Message.user("q"), Message.assistant("one"), Message.user("r"), Message.assistant("two"));
-        assertThat(trained(encoder(100).encode(new Example.Conversation(messages)))).isEqualTo("one<|im_end|>two<|im_end|>");
-        assertThat(trained(encoder(100).encode(new Example.Conversation(messages, 2)))).isEqualTo("two<|im_end|>");
+        assertThat(trained(one(100, new Example.Conversation(messages)))).isEqualTo("one<|im_end|>two<|im_end|>");
+        assertThat(trained(one(100, new Example.Conversation(messages, 2)))).isEqualTo("two<|im_end|>");
         assertThatThrownBy(() -> new Example.Conversation(messages, 4)).isInstanceOf(IllegalArgumentException.class);
     }
 
     @Test
     void truncation() {
         Example fits = new Example.Conversation(List.of(Message.user("q"), Message.assistant("a")));
-        int length = encoder(100).encode(fits).length();
+        int length = one(100, fits).length();
         Example cut = new Example.Conversation(List.of(Message.user("q"), Message.assistant("a".repeat(50))));
         Example gone = new Example.Conversation(List.of(Message.user("q".repeat(50)), Message.assistant("a")));
         ExampleEncoder.Encoded encoded = encoder(length).encode(rows(List.of(fits, cut, gone, fits)));
@@ -99,7 +108,7 @@ class ExampleEncoderTest {
         ExampleEncoder encoder = encoder(100);
         List<TokenizedExample> encoded = encoder.encode(rows(rows)).examples();
         for (int i = 0; i < rows.size(); i++) {
-            assertThat(encoded.get(i).inputIds()).as("row " + i).isEqualTo(encoder.encode(rows.get(i)).inputIds());
+            assertThat(encoded.get(i).inputIds()).as("row " + i).isEqualTo(encoder.encode(rows.get(i)).getFirst().inputIds());
         }
         List<Example> some = IntStream.range(0, 500).mapToObj(i -> i == 77 || i >= 300 ? refused(i) : rows.get(i)).toList();
         String refusing = CHATML.replace("{{ m.content }}", "{{ m.content }}{% if 'refused' in m.content %}{{ raise_exception(m.content) }}{% endif %}");
@@ -115,14 +124,16 @@ class ExampleEncoderTest {
 
     @Test
     void audit() {
-        TokenizedExample e = encoder(200).encode(new Example.Conversation(List.of(Message.user("q\u001B[31m"), Message.assistant("yes\n"))));
+        TokenizedExample e = one(200, new Example.Conversation(List.of(Message.user("q\u001B[31m"), Message.assistant("yes\n"))));
         MaskAudit audit = MaskAudit.of(List.of(e), tokenizer, new int[] {end}, false);
-        assertThat(audit.sample()).isEqualTo("<|im_start|>user\nq\\u001b[31m<|im_end|>\n<|im_start|>assistant\n【yes\n<|im_end|>】\n");
+        assertThat(audit.sample()).isEqualTo("‹<|im_start|> 269›user\nq\\u001b[31m‹<|im_end|> 270›\n‹<|im_start|> 269›assistant\n【yes\n‹<|im_end|> 270›】\n");
+        assertThat(MaskAudit.of(List.of(one(200, new Example.Conversation(List.of(Message.user("<|im_end|>"), Message.assistant("a"))))), tokenizer, new int[] {end}, false).sample())
+                .as("spelled out, and seen to be").startsWith("‹<|im_start|> 269›user\n<|im_end|>‹<|im_end|> 270›");
         assertThat(audit.endTokenTrained()).isTrue();
-        assertThat(MaskAudit.of(List.of(e), tokenizer, new int[] {end}, true).sample()).contains("\u001B[32myes\n<|im_end|>\u001B[0m");
+        assertThat(MaskAudit.of(List.of(e), tokenizer, new int[] {end}, true).sample()).contains("\u001B[32myes\n\u001B[36m‹<|im_end|> 270›\u001B[0m\u001B[32m\u001B[0m");
         TokenizedExample cut = new TokenizedExample(new int[] {'a', 'b'}, new int[] {TokenizedExample.IGNORED, 'b'});
         assertThat(MaskAudit.of(List.of(cut), tokenizer, new int[] {end}, false)).isEqualTo(new MaskAudit(false, "a【b】"));
-        TokenizedExample longText = encoder(5000).encode(new Example.Text("x".repeat(2000)));
+        TokenizedExample longText = one(5000, new Example.Text("x".repeat(2000)));
         assertThat(MaskAudit.of(List.of(longText), tokenizer, new int[] {end}, false).sample()).contains("x … x").hasSizeLessThan(500);
     }
 }

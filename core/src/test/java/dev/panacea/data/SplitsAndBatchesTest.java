@@ -24,24 +24,34 @@ class SplitsAndBatchesTest {
     @ParameterizedTest
     @CsvSource({"300,0.1,30", "2,0.1,1", "2,0.9,1", "3,0.99,2", "1,0.5,0", "0,0.5,0", "9,0.1,1", "1000,0.0001,1"})
     void splits(int rows, double fraction, int heldOut) {
-        Splits<Integer> split = Splits.heldOut(numbers(rows), fraction, 42);
+        Splits<Integer> split = Splits.heldOut(numbers(rows), fraction, 42, any -> true);
         assertThat(split.heldOut()).hasSize(heldOut).isSorted();
         assertThat(split.train()).hasSize(rows - heldOut).isSorted().doesNotContainAnyElementsOf(split.heldOut().isEmpty() ? List.of(-1) : split.heldOut());
-        assertThat(Splits.heldOut(numbers(rows), fraction, 42)).isEqualTo(split);
+        assertThat(Splits.heldOut(numbers(rows), fraction, 42, any -> true)).isEqualTo(split);
     }
 
     @Test
     void theSeedDecides() {
-        assertThat(Splits.heldOut(numbers(300), 0.1, 1).heldOut()).isNotEqualTo(Splits.heldOut(numbers(300), 0.1, 2).heldOut());
+        assertThat(Splits.heldOut(numbers(300), 0.1, 1, any -> true).heldOut()).isNotEqualTo(Splits.heldOut(numbers(300), 0.1, 2, any -> true).heldOut());
         // A published split must not move with a new version of ours or of Java.
-        assertThat(Splits.heldOut(numbers(20), 0.25, 7).heldOut()).isEqualTo(List.of(2, 10, 14, 17, 18));
+        assertThat(Splits.heldOut(numbers(20), 0.25, 7, any -> true).heldOut()).isEqualTo(List.of(2, 10, 14, 17, 18));
         assertThat(new SplitMix64(1234567).next()).isEqualTo(6457827717110365317L);
+    }
+
+    @Test
+    void rowsThatCannotBeUsedAreNeverHeldOut() {
+        for (int seed = 0; seed < 50; seed++) {
+            Splits<Integer> split = Splits.heldOut(numbers(60), 0.1, seed, i -> i < 6);
+            assertThat(split.heldOut()).hasSize(1).allMatch(i -> i < 6);
+            assertThat(split.train()).hasSize(59);
+            assertThat(Splits.heldOut(numbers(60), 0.1, seed, i -> i == 6).heldOut()).isEmpty();
+        }
     }
 
     @ParameterizedTest
     @ValueSource(doubles = {0, 1, -0.1, 1.5, Double.NaN})
     void fractionsThatAreNone(double fraction) {
-        assertThatThrownBy(() -> Splits.heldOut(numbers(5), fraction, 1)).isInstanceOf(IllegalArgumentException.class).hasMessageContaining(String.valueOf(fraction));
+        assertThatThrownBy(() -> Splits.heldOut(numbers(5), fraction, 1, any -> true)).isInstanceOf(IllegalArgumentException.class).hasMessageContaining(String.valueOf(fraction));
     }
 
     @ParameterizedTest

@@ -40,12 +40,12 @@ class ChatEncoderTest {
         ChatEncoder encoder = encoder(golden(name));
         BpeTokenizer tokenizer = encoder.tokenizer();
         List<Message> harmless = List.of(Message.user("ask"), Message.assistant("answer"));
-        TokenizedExample plain = encoder.encode(harmless);
+        TokenizedExample plain = TextCases.one(encoder, harmless);
         for (String control : CONTROL) {
             int id = tokenizer.tokenId(control).getAsInt();
             for (String text : List.of(control, "a" + control + "b", control + control, "\uE000" + control + "\uE001", control.substring(1), "<" + control)) {
                 List<Message> messages = List.of(Message.user("x" + text + "x"), Message.assistant("y" + text + "y"));
-                TokenizedExample example = encoder.encode(messages);
+                TokenizedExample example = TextCases.one(encoder, messages);
                 for (String each : CONTROL) {
                     int eachId = tokenizer.tokenId(each).getAsInt();
                     assertThat(count(example.inputIds(), eachId)).as(each + " for " + text).isEqualTo(count(plain.inputIds(), eachId));
@@ -74,7 +74,7 @@ class ChatEncoderTest {
                     messages.add(Message.assistant(answer));
                     answers.append(name.equals("llama-3.2") ? PythonStrings.strip(answer) : (name.equals("strict") ? " " : "") + answer);
                 }
-                TokenizedExample example = encoder.encode(messages);
+                TokenizedExample example = TextCases.one(encoder, messages);
                 int[] trained = TextCases.trained(example);
                 assertThat(encoder.tokenizer().decode(trained, true)).isEqualTo(answers.toString());
                 assertThat(count(trained, encoder.endOfTurn().getAsInt())).isEqualTo(turns);
@@ -97,11 +97,12 @@ class ChatEncoderTest {
     void llama3() {
         ChatEncoder encoder = encoder(golden("llama-3.2"));
         BpeTokenizer t = encoder.tokenizer();
-        TokenizedExample example = encoder.encode(List.of(Message.user("hi"), Message.assistant("  yo \n")));
+        TokenizedExample example = TextCases.one(encoder, List.of(Message.user("hi"), Message.assistant("  yo \n")));
         assertThat(t.decode(TextCases.trained(example), false)).isEqualTo("yo<|eot_id|>");
         assertThat(count(example.inputIds(), t.bosToken().getAsInt())).isOne();
         assertThat(example.inputIds()[0]).isEqualTo(t.bosToken().getAsInt());
-        assertThat(encoder.stopTokens()).containsExactly(t.tokenId("<|eot_id|>").getAsInt());
+        assertThat(encoder.stopTokens()).as("<|im_end|> ends a generation of a GGUF file by its name").containsExactly(t.tokenId("<|eot_id|>").getAsInt(),
+                t.tokenId("<|im_end|>").getAsInt());
         assertThat(encoder(golden("chatml")).stopTokens()).containsExactly(t.tokenId("<|im_end|>").getAsInt(), t.eosToken().getAsInt());
     }
 
@@ -109,7 +110,7 @@ class ChatEncoderTest {
     void anAnswerIsSplitAsAGenerationSeesIt() {
         // The prompt ends with a blank line, the answer begins with one: encoded together they would merge across the border.
         ChatEncoder encoder = encoder("{% for m in messages %}{{ m.role }}\n\n{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}assistant\n\n{% endif %}");
-        TokenizedExample example = encoder.encode(List.of(Message.user("q"), Message.assistant("\n\nA")));
+        TokenizedExample example = TextCases.one(encoder, List.of(Message.user("q"), Message.assistant("\n\nA")));
         assertThat(example.inputIds()).startsWith(encoder.encodePrompt(List.of(Message.user("q"))));
         assertThat(TextCases.trained(example)).startsWith(encoder.tokenizer().encode("\n\nA"));
     }
@@ -118,15 +119,15 @@ class ChatEncoderTest {
     void aTemplateWithoutEndOfTurn() {
         ChatEncoder encoder = encoder("{% for m in messages %}### {{ m.role }}:\n{{ m.content }}\n\n{% endfor %}{% if add_generation_prompt %}### assistant:\n{% endif %}");
         assertThat(encoder.endOfTurn()).isEmpty();
-        TokenizedExample example = encoder.encode(List.of(Message.user("q"), Message.assistant("A"), Message.user("r"), Message.assistant("B")));
+        TokenizedExample example = TextCases.one(encoder, List.of(Message.user("q"), Message.assistant("A"), Message.user("r"), Message.assistant("B")));
         assertThat(encoder.tokenizer().decode(TextCases.trained(example), false)).isEqualTo("A\n\nB\n\n");
     }
 
     @Test
     void templatesThatCannotBeTrained() {
-        String rewriting = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if not loop.last or m.role == 'user' %}{{ m.content }}{% else %}!{{ m.content }}{% endif %}"
-                + "<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}";
-        refused(rewriting, List.of(Message.user("q"), Message.assistant("A")), "message 2", "otherwise");
+        String rewriting = "{% for m in messages %}{% if loop.last and m.role == 'assistant' %}!{% endif %}{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+                + "<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+        refused(rewriting, List.of(Message.user("q"), Message.assistant("A")), "message 2", "otherwise", "prompt and completion");
         String open = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% if loop.index0 != 3 %}<|im_end|>{% endif %}{% endfor %}"
                 + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
         refused(open, List.of(Message.user("q"), Message.assistant("A"), Message.user("q"), Message.assistant("A"), Message.user("z")), "message 4", "<|im_end|>");
@@ -155,8 +156,7 @@ class ChatEncoderTest {
         }
         ChatEncoder encoder = encoder(golden("chatml"));
         String text = all + "<|im_end|>";
-        TokenizedExample example = encoder.encode(List.of(Message.user(text), Message.assistant(text)));
+        TokenizedExample example = TextCases.one(encoder, List.of(Message.user(text), Message.assistant(text)));
         assertThat(encoder.tokenizer().decode(TextCases.trained(example), false)).isEqualTo(text + "<|im_end|>");
-        assertThatThrownBy(() -> encoder.encodePrompt(List.of(Message.user(text + '\uF8FF')))).isInstanceOf(PanaceaException.class);
     }
 }

@@ -8,8 +8,8 @@ import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalInt;
 
 /** Small vocabularies for tests. */
 public final class TestVocabularies {
@@ -31,8 +31,8 @@ public final class TestVocabularies {
         int[] types = new int[tokens.size()];
         Arrays.fill(types, 0, first, 1);
         Arrays.fill(types, first, types.length, 3);
-        return new GgufVocabulary("test.gguf", "gpt2", Optional.of(pre), tokens, List.of(MERGES), types, OptionalInt.of(first),
-                OptionalInt.of(tokens.size() - 1), OptionalInt.empty(), Optional.of(false), chatTemplate);
+        return new GgufVocabulary("test.gguf", "gpt2", Optional.of(pre), tokens, List.of(MERGES), types,
+                Map.of("bos", first, "eos", tokens.size() - 1), Optional.of(false), chatTemplate);
     }
 
     /** The part of SmolLM2's vocabulary that the cases in the same file can touch; the rest of the ids are taken by names that match nothing. */
@@ -48,8 +48,8 @@ public final class TestVocabularies {
         file.get("control").forEach(id -> types[id.intValue()] = 3);
         List<String> merges = new ArrayList<>();
         file.get("merges").forEach(m -> merges.add(m.asText()));
-        return new GgufVocabulary("smollm2", "gpt2", Optional.of(file.get("pre").asText()), tokens, merges, types, OptionalInt.of(1), OptionalInt.of(2),
-                OptionalInt.empty(), Optional.of(false), Optional.of(file.get("chat_template").asText()));
+        return new GgufVocabulary("smollm2", "gpt2", Optional.of(file.get("pre").asText()), tokens, merges, types, Map.of("bos", 1, "eos", 2),
+                Optional.of(false), Optional.of(file.get("chat_template").asText()));
     }
 
     static JsonNode resource(String name) {

@@ -83,10 +83,10 @@ public final class TextCases {
         if (!c.has("assistant_spans")) {
             return;
         }
-        List<ChatEncoder.Span> expected = new ArrayList<>();
+        List<AnswerSpans.Span> expected = new ArrayList<>();
         StringBuilder trainedText = new StringBuilder();
         for (JsonNode span : c.get("assistant_spans")) {
-            expected.add(new ChatEncoder.Span(span.get(0).intValue(), span.get(1).intValue()));
+            expected.add(new AnswerSpans.Span(span.get(0).intValue(), span.get(1).intValue()));
             trainedText.append(rendered, span.get(0).intValue(), span.get(1).intValue());
         }
         List<String> control = List.of(file.get("bos_token").asText(), "<|start_header_id|>", "<|end_header_id|>", "<|im_start|>", "<|im_end|>",
@@ -94,7 +94,7 @@ public final class TextCases {
         try (BpeTokenizer tokenizer = Tokenizers.fromGguf(TestVocabularies.bytes("llama-bpe", Optional.empty(), control))) {
             ChatEncoder encoder = new ChatEncoder(tokenizer, template, options);
             assertThat(encoder.spans(messages)).isEqualTo(expected);
-            TokenizedExample example = encoder.encode(messages);
+            TokenizedExample example = one(encoder, messages);
             assertThat(tokenizer.decode(example.inputIds(), false)).isEqualTo(rendered);
             assertThat(tokenizer.decode(trained(example), false)).isEqualTo(trainedText.toString());
             assertThat(example.inputIds()).startsWith(encoder.encodePrompt(messages.subList(0, firstAnswer(messages))));
@@ -107,6 +107,13 @@ public final class TextCases {
             i++;
         }
         return i;
+    }
+
+    /** The conversation as one example, where it is one. */
+    static TokenizedExample one(ChatEncoder encoder, List<Message> messages) {
+        List<TokenizedExample> examples = encoder.encode(messages);
+        assertThat(examples).hasSize(1);
+        return examples.getFirst();
     }
 
     static int[] trained(TokenizedExample example) {

@@ -153,8 +153,8 @@ public final class FinetuneCommand implements Callable<Integer> {
         private String maxSteps;
 
         @Option(names = "--learning-rate", paramLabel = "RATE", defaultValue = "1e-3",
-                description = "The highest rate; it climbs to it in the first steps, then falls along a cosine (default: ${DEFAULT-VALUE}; models of "
-                        + "billions of parameters want less, such as 2e-4).")
+                description = "The highest rate; a warm-up of 3 %% of the steps climbs to it where that is a step at least, then it falls along a cosine (default: "
+                        + "${DEFAULT-VALUE}; models of billions of parameters want less, such as 2e-4).")
         private String learningRate;
 
         @Option(names = "--batch-size", paramLabel = "N", defaultValue = "4", description = "Examples computed together; fewer take less memory (default: "

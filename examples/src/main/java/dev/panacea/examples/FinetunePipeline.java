@@ -117,15 +117,17 @@ final class FinetunePipeline {
         console.line("  " + data.report());
         console.line("Held out:    " + data.heldOutSource());
         console.line("  " + data.heldOutReport());
+        data.notes().forEach(note -> console.line("Note: " + note));
         MaskAudit audit = data.audit(base.tokenizer(), console.colour());
-        console.line("The first example, what is trained " + (console.colour() ? "in green" : "in brackets") + ":");
+        console.line("The first example, what is trained " + (console.colour() ? "in green" : "in brackets 【】") + ", tokens beside the vocabulary with their ids in ‹›:");
         if (console.colour()) {
             console.paragraphInGreen(audit.sample(), "    ");
         } else {
             console.paragraph(audit.sample(), "    ");
         }
-        if (!audit.endTokenTrained()) {
-            console.line("Note: no example contains the end of an answer within --max-seq-length, so the model will not learn where to stop");
+        if (!audit.endTokenTrained() && data.stopTokens().length > 0) {
+            console.line("Note: no example trains the end of an answer" + (data.report().truncated() > 0 ? "; those that are longer than --max-seq-length lack it" : "")
+                    + ", so the model will not learn where to stop");
         }
         return data;
     }
@@ -168,11 +170,14 @@ final class FinetunePipeline {
         ModelLimits.rankRemark(lora, model.config()).ifPresent(console::line);
         int steps = trainer.totalSteps(data.training());
         console.line(Figures.count(steps, "step") + (steps == 1 ? " of " : ", each of ") + Figures.batch(sft) + ", learning rate " + Figures.rate(sft.learningRate()) + ", "
-                + sft.lrSchedulerType().name().toLowerCase(Locale.ROOT) + " schedule");
+                + sft.lrSchedulerType().name().toLowerCase(Locale.ROOT) + " schedule" + (sft.warmupSteps(steps) > 0 ? " after a warm-up of " + Figures.count(sft.warmupSteps(steps), "step") : ""));
         TrainingResult result = clock.time("train", () -> trainer.train(data.training(), progress));
         memory.sample();
         console.endLine();
         console.line(Figures.format("%,d tokens in %s: %.0f tokens/s", result.tokens(), Figures.duration(result.duration()), result.tokensPerSecond()));
+        if (result.steps().stream().allMatch(s -> s.learningRate() == 0 || s.gradNorm() == 0)) {
+            console.line("Note: no step changed anything (its learning rate or its gradient was 0), so the adapter does nothing");
+        }
         return result;
     }
 

@@ -38,8 +38,8 @@ record Question(String text, int[] prompt, String reference, int[] stopTokens) {
                 break;
             }
             Optional<Question> q = switch (row.example()) {
-                case Example.Conversation c -> ofConversation(c.messages(), chat.orElseThrow());
-                case Example.PromptCompletion p -> Optional.of(ofPrompt(p, tokenizer));
+                case Example.Conversation c -> ofConversation(c, chat.orElseThrow());
+                case Example.PromptCompletion p -> Optional.of(ofPrompt(p, tokenizer, longest));
                 case Example.Text t -> Optional.empty();
             };
             q.filter(x -> x.prompt().length > 0 && x.prompt().length <= longest).ifPresent(questions::add);
@@ -85,23 +85,23 @@ record Question(String text, int[] prompt, String reference, int[] stopTokens) {
     }
 
     /** The last answer of a conversation, and all that led up to it. */
-    private static Optional<Question> ofConversation(List<Message> messages, ChatEncoder chat) {
+    private static Optional<Question> ofConversation(Example.Conversation c, ChatEncoder chat) {
+        List<Message> messages = c.messages();
         OptionalInt found = answer(messages);
         if (found.isEmpty()) {
             return Optional.empty();
         }
         int answer = found.getAsInt();
-        return Optional.of(new Question(messages.get(answer - 1).content(), chat.encodePrompt(messages.subList(0, answer)), messages.get(answer).content(),
+        return Optional.of(new Question(messages.get(answer - 1).content(), chat.encodePrompt(messages.subList(0, answer), c.options()), messages.get(answer).content(),
                 chat.stopTokens()));
     }
 
-    /** The place of the last answer that something leads up to. */
+    /** The place of the last answer that something leads up to, that says something (a call of a tool does not), and that is good enough to be trained. */
     private static OptionalInt answer(List<Message> messages) {
-        return IntStream.range(1, messages.size()).filter(i -> messages.get(i).role().equals("assistant")).max();
+        return IntStream.range(1, messages.size()).filter(i -> messages.get(i).role().equals("assistant") && messages.get(i).trained() && !messages.get(i).content().isBlank()).max();
     }
 
-    private static Question ofPrompt(Example.PromptCompletion p, BpeTokenizer tokenizer) {
-        IntStream start = tokenizer.addsBos() ? tokenizer.bosToken().stream() : IntStream.empty();
-        return new Question(p.prompt(), IntStream.concat(start, IntStream.of(tokenizer.encode(p.prompt()))).toArray(), p.completion(), tokenizer.endTokens());
+    private static Question ofPrompt(Example.PromptCompletion p, BpeTokenizer tokenizer, int longest) {
+        return new Question(p.prompt(), tokenizer.encodeRendered(p.prompt(), true, longest + 1), p.completion(), tokenizer.endTokens());
     }
 }

@@ -17,8 +17,10 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.stream.Collectors;
 
 /**
@@ -29,9 +31,10 @@ import java.util.stream.Collectors;
  * @param questions the held-out questions that the model is to answer
  * @param stopTokens what ends an answer in the training data
  * @param toAsk a short held-out question, for a person to try
+ * @param notes what a person should know of the data, a sentence each
  */
 record RunData(String source, String heldOutSource, List<TokenizedExample> training, EncodingReport report, List<TokenizedExample> heldOut, EncodingReport heldOutReport,
-        List<Question> questions, int[] stopTokens, String toAsk) {
+        List<Question> questions, int[] stopTokens, String toAsk, List<String> notes) {
     static final String BUNDLED = "dialogues.jsonl";
     private static final double HELD_OUT = 0.1;
     /** Of the questions, so many answers are shown in full. */
@@ -41,30 +44,40 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
     static RunData load(FinetuneSettings settings, BaseModel base, Console console) {
         List<Row> rows = settings.data().map(file -> DataFile.read(file, settings.reading(), console)).orElseGet(RunData::bundled);
         String source = settings.data().map(Path::toString).orElse("the bundled doctor-patient dialogues");
-        List<Row> training = rows;
-        List<Row> heldOut;
+        ExampleEncoder encoder = new ExampleEncoder(base.tokenizer(), ChatTemplate.Options.NONE, settings.training().maxSeqLength());
+        ExampleEncoder.Encoded training = encoder.encode(rows);
+        ExampleEncoder.Encoded heldOut;
         String heldOutSource;
         if (settings.evalData().isPresent()) {
-            heldOut = DataFile.read(settings.evalData().get(), settings.reading(), console);
+            heldOut = encoder.encode(DataFile.read(settings.evalData().get(), settings.reading(), console));
             heldOutSource = settings.evalData().get().toString();
         } else {
-            Splits<Row> split = Splits.heldOut(rows, HELD_OUT, settings.training().seed());
-            training = split.train();
-            heldOut = split.heldOut();
-            heldOutSource = "a tenth of " + source;
-            if (heldOut.isEmpty()) {
-                throw new PanaceaException(source + " has a single row: nothing can be held out to measure with. Add rows, or name other data with --eval-data");
+            Splits<ExampleEncoder.EncodedRow> split = Splits.heldOut(training.rows(), HELD_OUT, settings.training().seed(), ExampleEncoder.EncodedRow::usable);
+            if (split.heldOut().isEmpty()) {
+                throw new PanaceaException(source + " has a single row" + (rows.size() > 1 ? " that can be used (" + training.report() + ")" : "")
+                        + ": nothing can be held out to measure with. Add rows, or name other data with --eval-data");
             }
+            training = training.part(split.train());
+            heldOut = training.part(split.heldOut());
+            heldOutSource = "a tenth of " + source;
         }
-        ExampleEncoder encoder = new ExampleEncoder(base.tokenizer(), ChatTemplate.Options.NONE, settings.training().maxSeqLength());
-        ExampleEncoder.Encoded train = encoder.encode(training);
-        ExampleEncoder.Encoded eval = encoder.encode(heldOut);
         sayWhatIsUnseen(rows, base.tokenizer(), console);
+        List<Row> asked = heldOut.rows().stream().map(ExampleEncoder.EncodedRow::row).toList();
         int most = settings.answers() == 0 ? 0 : Math.max(settings.answers(), SAMPLES);
         int longest = base.config().maxPositionEmbeddings() - settings.answerTokens();
-        int[] stopTokens = Question.chat(training, base.tokenizer()).map(ChatEncoder::stopTokens).orElseGet(base.tokenizer()::endTokens);
-        return new RunData(source, heldOutSource, train.examples(), train.report(), eval.examples(), eval.report(), Question.of(heldOut, base.tokenizer(), most, longest), stopTokens,
-                Question.toAsk(heldOut));
+        Optional<ChatEncoder> chat = Question.chat(rows, base.tokenizer());
+        int[] stopTokens = chat.map(ChatEncoder::stopTokens).orElseGet(base.tokenizer()::endTokens);
+        return new RunData(source, heldOutSource, training.examples(), training.report(), heldOut.examples(), heldOut.report(), Question.of(asked, base.tokenizer(), most, longest), stopTokens,
+                Question.toAsk(asked), notes(base.tokenizer(), encoder, chat));
+    }
+
+    private static List<String> notes(BpeTokenizer tokenizer, ExampleEncoder encoder, Optional<ChatEncoder> chat) {
+        List<String> notes = new ArrayList<>(tokenizer.notes());
+        notes.addAll(encoder.notes());
+        if (chat.isPresent() && chat.get().endOfTurn().isEmpty()) {
+            notes.add("The model's chat template ends an answer with no control token of the tokenizer, so nothing in a conversation teaches the model where to stop");
+        }
+        return notes;
     }
 
     private static void sayWhatIsUnseen(List<Row> rows, BpeTokenizer tokenizer, Console console) {
