@@ -232,11 +232,11 @@ class ExtremeArgumentsTest {
             assertThat(c.sentence("", List.of(""))).isZero();
         }
         for (double x : new double[] {Double.NaN, 0, 1, -1, Double.POSITIVE_INFINITY}) {
-            refused("fraction " + x, () -> Splits.heldOut(List.of(1, 2), x, 1));
+            refused("fraction " + x, () -> Splits.heldOut(List.of(1, 2), x, 1, any -> true));
         }
         check();
         assertThat(model.losses(List.of(new int[] {5, 6}), new int[0], new int[0], 1, Pass.EVALUATION)).isEmpty();
-        assertThat(Splits.heldOut(List.of(), 0.5, 1)).isEqualTo(new Splits<>(List.of(), List.of()));
+        assertThat(Splits.heldOut(List.of(), 0.5, 1, any -> true)).isEqualTo(new Splits<>(List.of(), List.of()));
         // A batch without a target among others does not matter.
         List<TokenizedExample> some = TinyModel.examples(2, 4);
         List<TokenizedExample> mixed = List.of(new TokenizedExample(new int[1000], ignored(1000)), some.get(0), some.get(1), new TokenizedExample(new int[1020], ignored(1020)));

@@ -17,7 +17,7 @@ import java.util.stream.IntStream;
  * target is left; what lies behind the limit costs next to nothing. Safe for use by several threads.
  */
 public final class ExampleEncoder {
-    /** Of a text's end, enough to hold the name of a control token and some white space. */
+    /** Of a text's end, enough to hold the name of a control token. */
     private static final int LONGEST_NAME = 256;
 
     private final BpeTokenizer tokenizer;
@@ -155,10 +155,9 @@ public final class ExampleEncoder {
         return new TokenizedExample(ids, labels);
     }
 
-    /** Whether the author has ended the text himself: a control token stands last, but for white space. */
+    /** Whether the author has ended the text himself: a control token stands last. */
     private boolean endsWithControl(String text) {
-        String end = text.substring(Math.max(0, text.length() - LONGEST_NAME)).stripTrailing();
-        int[] ids = tokenizer.encodeWithSpecialTokens(end);
+        int[] ids = tokenizer.encodeWithSpecialTokens(text.substring(Math.max(0, text.length() - LONGEST_NAME)));
         return ids.length > 0 && tokenizer.isSpecial(ids[ids.length - 1]);
     }
 }

@@ -48,6 +48,29 @@ class ExampleEncoderTest {
         assertThat(e.targetTokens()).isEqualTo(e.length() - 1);
     }
 
+    /** As TRL has it: the end-of-sequence token follows unless the text ends with it. */
+    @Test
+    void rowsThatTheirAuthorHasRendered() {
+        int start = tokenizer.tokenId("<|im_start|>").getAsInt();
+        TokenizedExample text = one(100, new Example.Text("<|im_start|>user\nq0<|im_end|>\n<|im_start|>assistant\nr<|im_end|>\n"));
+        assertThat(text.inputIds()).startsWith(start, 'u').endsWith('r', end, '\n', end);
+        TokenizedExample completion = one(100, new Example.PromptCompletion("<|im_start|>user\nq0<|im_end|>\n<|im_start|>assistant\n", "r<|im_end|>"));
+        assertThat(completion.inputIds()).as("one end").endsWith('\n', 'r', end);
+        assertThat(trained(completion)).isEqualTo("r<|im_end|>");
+    }
+
+    /** A row's cost is what is used of it: this one would take gigabytes if it were encoded as a whole, and is longer than the library takes at once. */
+    @Test
+    void ofALongRowOnlyTheBeginningIsEncoded() {
+        String words = "the quick brown fox 123 ".repeat(2000);
+        int[] whole = one(100_000, new Example.Text(words)).inputIds();
+        ExampleEncoder.Encoded encoded = encoder(5000).encode(rows(List.of(new Example.Text(words.repeat(500)), new Example.Conversation(List.of(Message.user("q"), Message.assistant(words
+                .repeat(500)))))));
+        assertThat(encoded.examples().getFirst().inputIds()).isEqualTo(Arrays.copyOf(whole, 5000));
+        assertThat(encoded.examples().getLast().length()).isEqualTo(5000);
+        assertThat(encoded.report().truncated()).isEqualTo(2);
+    }
+
     @Test
     void ofACompletionOnlyTheAnswerIsTrained() {
         TokenizedExample e = one(100, new Example.PromptCompletion("ask: ", " it"));

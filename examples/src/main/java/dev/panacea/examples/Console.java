@@ -22,8 +22,8 @@ final class Console {
     private static final String CLEAR_LINE = "\r\033[K";
 
     private static final String PLAIN = "\033[0m";
-    /** What {@link dev.panacea.data.MaskAudit} marks targets with. */
-    private static final Pattern COLOURS = Pattern.compile("\033\\[(32|0)m");
+    /** What {@link dev.panacea.data.MaskAudit} marks targets and tokens with. */
+    private static final Pattern COLOURS = Pattern.compile("\033\\[(32|36|0)m");
     private static final int WIDTH = 100;
     /** Of an error: a file may hold megabytes where a name is expected. */
     private static final int LONGEST_ERROR = 4000;
@@ -108,11 +108,11 @@ final class Console {
     }
 
     /**
-     * A paragraph with parts in green.
+     * A paragraph with parts in colour.
      *
      * @param text with the colours of {@link dev.panacea.data.MaskAudit}, which has spelled out what other escapes there were
      */
-    synchronized void paragraphInGreen(String text, String indent) {
+    synchronized void paragraphInColours(String text, String indent) {
         StringBuilder out = new StringBuilder();
         Matcher colours = COLOURS.matcher(text);
         int end = 0;

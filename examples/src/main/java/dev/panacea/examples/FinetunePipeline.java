@@ -121,7 +121,7 @@ final class FinetunePipeline {
         MaskAudit audit = data.audit(base.tokenizer(), console.colour());
         console.line("The first example, what is trained " + (console.colour() ? "in green" : "in brackets 【】") + ", tokens beside the vocabulary with their ids in ‹›:");
         if (console.colour()) {
-            console.paragraphInGreen(audit.sample(), "    ");
+            console.paragraphInColours(audit.sample(), "    ");
         } else {
             console.paragraph(audit.sample(), "    ");
         }

@@ -98,7 +98,7 @@ class ConsoleTest {
             console.boldLine(hostile);
             console.dimLine(hostile);
             console.paragraph(hostile, " ");
-            console.paragraphInGreen(hostile, " ");
+            console.paragraphInColours(hostile, " ");
             console.doing(hostile);
             console.done(hostile);
             console.progress(hostile);
@@ -125,7 +125,7 @@ class ConsoleTest {
 
     @Test
     void onlyOurOwnColoursPass() {
-        console(false, true).paragraphInGreen("a\033[32mb\033[31m\\u001b[32m\033[0m", "");
+        console(false, true).paragraphInColours("a\033[32mb\033[31m\\u001b[32m\033[0m", "");
         assertThat(printed()).isEqualTo("a\033[32mb\\u001b[31m\\u001b[32m\033[0m\n");
     }
 
