@@ -10,7 +10,7 @@ import java.util.List;
 /**
  * The record of a forward pass: fused operations, about ten per layer, in the order in which they ran. {@link #backward()} runs their
  * gradients in the reverse order, and gives the memory of every operation back as soon as its gradient is done. A tape for inference
- * records nothing; there {@link #release} frees what the model needs no more.
+ * records nothing; there {@link #release} frees what the model needs no more. For one thread.
  */
 public final class Tape {
     private record Entry(Runnable backward, Var output, List<DeviceBuffer> saved) {}

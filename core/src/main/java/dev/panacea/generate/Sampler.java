@@ -9,7 +9,7 @@ import java.util.OptionalInt;
 import java.util.SplittableRandom;
 import java.util.function.IntToDoubleFunction;
 
-/** Chooses the next token from logits: repetition penalty, temperature, top-k, top-p, in transformers' order. */
+/** Chooses the next token from logits: repetition penalty, temperature, top-k, top-p, in transformers' order. For one thread. */
 final class Sampler {
     /** Eight to a logit, the last for everything further than 32 from the best. */
     private static final int BUCKETS = 257;

@@ -17,7 +17,7 @@ import java.util.function.Supplier;
 
 /**
  * A GGUF file of version 2 or 3, mapped: metadata, then a table of tensors, then the tensors at aligned places. Every count, length and
- * place is checked against the file before it is used.
+ * place is checked against the file before it is used. Safe for use by several threads, closing as {@link Checkpoint} has it.
  */
 public final class GgufFile implements AutoCloseable {
     private static final int MAGIC = 0x46554747;

@@ -19,7 +19,8 @@ import java.util.function.Supplier;
 
 /**
  * A safetensors file, mapped: 8 bytes of header length, a JSON header with type, shape and place of each tensor, then the tensors
- * one after another without a gap. Everything in the header is checked against the file before a tensor is given out.
+ * one after another without a gap. Everything in the header is checked against the file before a tensor is given out. Safe for use by several threads, closing as
+ * {@link Checkpoint} has it.
  */
 public final class SafetensorsFile implements AutoCloseable {
     /** Longest header that is read: a third of what the format's own library reads, and a hundred times as long as that of the largest Llama. */

@@ -23,7 +23,7 @@ import java.util.stream.Collectors;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** Brings the tensors of a checkpoint to the device, some rows at a time, and owns their memory. */
+/** Brings the tensors of a checkpoint to the device, some rows at a time, and owns their memory. For one thread. */
 public final class WeightLoader implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger(WeightLoader.class);
     private static final int BLOCK = 64;

@@ -21,6 +21,8 @@ import java.util.TreeMap;
  * <p>A buffer goes to the smallest hole that it fits, the lowest of several, and only else to the end of what is in use. So the places depend
  * on the order of the calls alone and never on the size of the block: an arena over {@link #counting() memory that does not exist} finds out
  * exactly what the same calls will need.
+ *
+ * <p>For one thread at a time; whoever owns an arena sees to that.
  */
 public final class StepArena implements AutoCloseable {
     private static final long ALIGNMENT = 64;

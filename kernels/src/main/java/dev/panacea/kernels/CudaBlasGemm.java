@@ -37,7 +37,8 @@ final class CudaBlasGemm {
 
     /** c = a b (+ c), shapes by mode as in {@link CudaGemm}; false, with nothing done, if that is better left to our kernels. */
     boolean multiply(CudaGemm.Mode mode, DeviceBuffer a, DeviceBuffer b, int m, int n, int k, DeviceBuffer c, boolean accumulate) {
-        if (blas.isEmpty() || m < LEAST_ROWS || m % ALIGNMENT != 0 || n % ALIGNMENT != 0 || k % ALIGNMENT != 0 || (a.address() | b.address() | c.address()) % CudaBlas.ALIGNMENT != 0) {
+        long addresses = a.addressOn(cuda.device()) | b.addressOn(cuda.device()) | c.addressOn(cuda.device());
+        if (blas.isEmpty() || m < LEAST_ROWS || m % ALIGNMENT != 0 || n % ALIGNMENT != 0 || k % ALIGNMENT != 0 || addresses % CudaBlas.ALIGNMENT != 0) {
             return false;
         }
         return multiply(blas.get(), mode, a, b, m, n, k, c, accumulate);

@@ -48,7 +48,7 @@ final class CudaBlockGemv {
         int shared = beforeSums + (int) Math.ceilDiv(tiles, blocks) * SUMS_BYTES;
         launch.grid(blocks).threads(THREADS).shared(shared)
                 .arg(w.data()).arg((long) w.rows()).arg((long) w.cols()).arg(w.pairDim()).arg(x).arg(m).arg(y).arg(y.type() == DType.BF16).arg(accumulate)
-                .pointer(lowRank.map(l -> l.s().address()).orElse(0L)).pointer(lowRank.map(l -> l.factor().address()).orElse(0L))
+                .arg(lowRank.map(CudaGemm.LowRank::s)).arg(lowRank.map(CudaGemm.LowRank::factor))
                 .arg(lowRank.map(CudaGemm.LowRank::factorRow).orElse(0L)).arg(lowRank.map(CudaGemm.LowRank::factorCol).orElse(0L))
                 .arg(lowRank.map(CudaGemm.LowRank::rank).orElse(0)).arg(lowRank.map(CudaGemm.LowRank::scaling).orElse(0f)).run();
         return true;

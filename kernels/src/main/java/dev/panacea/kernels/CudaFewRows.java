@@ -247,7 +247,7 @@ final class CudaFewRows {
     // ---- arguments ---------------------------------------------------------------------------------------------------
 
     private static Launch codes(Launch launch, Q4Weight w) {
-        launch.arg(w.packed()).arg(w.levels()).arg(w.absmax()).pointer(w.nested().map(n -> n.levels().address()).orElse(0L)).pointer(w.nested().map(n -> n.scale().address()).orElse(0L));
+        launch.arg(w.packed()).arg(w.levels()).arg(w.absmax()).arg(w.nested().map(Q4Weight.Nested::levels)).arg(w.nested().map(Q4Weight.Nested::scale));
         return launch.arg(w.nested().map(Q4Weight.Nested::offset).orElse(0f)).arg(Integer.numberOfTrailingZeros(w.blockSize()));
     }
 

@@ -213,7 +213,7 @@ final class CudaGemm {
             throw new IllegalArgumentException("a product of matrices with rows of " + length + " elements; a GPU multiplies rows of less than " + LONGEST_ROW);
         }
         if (length % ALIGNMENT == 0 && matrix.address() % (ALIGNMENT * (long) matrix.type().bytes()) == 0) {
-            return new Operand(matrix.address(), length);
+            return new Operand(matrix.addressOn(cuda.device()), length);
         }
         int stride = Math.ceilDiv(length, ALIGNMENT) * ALIGNMENT;
         long chunks = (long) rows * (stride / ALIGNMENT);

@@ -73,7 +73,7 @@ final class CudaGemmF32 {
         long scratch = parts == 1 ? 0 : cuda.scratch().at("gemm parts", 4 * parts * elements);
         cuda.launch("pan_gemm_f32_" + p.mode() + tile.suffix() + (p.aligned() ? "" : "_scalar")).grid(blocks, parts).threads(THREADS)
                 .arg(p.a()).arg(p.b()).arg(p.m()).arg(p.n()).arg(p.k()).arg(part).arg(p.c()).arg(bf16).arg(wide).arg(p.accumulate()).arg(p.scaling()).pointer(scratch)
-                .pointer(lowRank.map(l -> l.s().address()).orElse(0L)).pointer(lowRank.map(l -> l.factor().address()).orElse(0L))
+                .arg(lowRank.map(CudaGemm.LowRank::s)).arg(lowRank.map(CudaGemm.LowRank::factor))
                 .arg(lowRank.map(CudaGemm.LowRank::factorRow).orElse(0L)).arg(lowRank.map(CudaGemm.LowRank::factorCol).orElse(0L))
                 .arg(lowRank.map(CudaGemm.LowRank::rank).orElse(0)).arg(lowRank.map(CudaGemm.LowRank::scaling).orElse(0f)).run();
         if (parts > 1) {

@@ -144,21 +144,21 @@ public final class CudaKernels implements Kernels {
     @Override
     public void upload(MemorySegment source, DeviceBuffer destination) {
         Checks.hostBytes(source, destination);
-        run(() -> cuda.transfers().upload(source, destination.address(), destination.byteSize()));
+        run(() -> cuda.transfers().upload(source, destination.addressOn(cuda.device()), destination.byteSize()));
     }
 
     @Override
     public void download(DeviceBuffer source, MemorySegment destination) {
         Checks.hostBytes(destination, source);
         run(() -> {
-            cuda.transfers().download(source.address(), destination, source.byteSize());
+            cuda.transfers().download(source.addressOn(cuda.device()), destination, source.byteSize());
             cuda.throwReportedErrors();
         });
     }
 
     @Override
     public void clear(DeviceBuffer buffer) {
-        run(() -> cuda.device().clear(buffer.address(), buffer.byteSize()));
+        run(() -> cuda.device().clear(buffer.addressOn(cuda.device()), buffer.byteSize()));
     }
 
     @Override

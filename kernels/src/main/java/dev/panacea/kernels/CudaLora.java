@@ -64,7 +64,7 @@ final class CudaLora {
     private void rows(String operation, DeviceBuffer x, DeviceBuffer factor, boolean aligned, int m, int k, int rank, DeviceBuffer out) {
         Shape shape = Shape.of(Math.ceilDiv(m, ROWS), k, rank);
         long elements = (long) m * rank;
-        long to = shape.parts() == 1 ? out.address() : cuda.scratch().at("lora parts", 4 * shape.parts() * elements);
+        long to = shape.parts() == 1 ? out.addressOn(cuda.device()) : cuda.scratch().at("lora parts", 4 * shape.parts() * elements);
         boolean wide = aligned && x.address() % 8 == 0;
         cuda.launch("pan_lora_" + operation + shape.suffix(wide)).grid(shape.blocks(), shape.parts(), shape.groups()).threads(THREADS)
                 .arg(x).arg(factor).arg(m).arg(k).arg(rank).arg(shape.across()).pointer(to).run();

@@ -1,6 +1,7 @@
 package dev.panacea.kernels;
 
 import dev.panacea.kernels.cuda.CudaAllocator;
+import dev.panacea.kernels.cuda.CudaDevice;
 import java.util.concurrent.locks.Lock;
 
 /** Memory of a GPU. */
@@ -51,7 +52,25 @@ final class CudaMemory implements DeviceMemory {
         if (byteOffset < 0 || length < 0 || byteOffset > bytes || length > (bytes - byteOffset) / type.bytes()) {
             throw new IndexOutOfBoundsException(length + " elements of " + type + " from byte " + byteOffset + " do not lie within " + bytes + " bytes");
         }
-        return DeviceBuffer.ofDevice(type, address + byteOffset, length);
+        return DeviceBuffer.of(this, type, address + byteOffset, length);
+    }
+
+    /** @throws IllegalStateException if this memory, or the kernels that it was allocated by, have been closed */
+    void requireOpen(String name) {
+        if (closed) {
+            throw new IllegalStateException(name + ": its memory has been closed");
+        }
+        if (cuda.isClosed()) {
+            throw new IllegalStateException(name + ": these kernels have been closed, and its memory is gone with them");
+        }
+    }
+
+    /** As {@link #requireOpen}. @throws IllegalArgumentException if it was allocated on another device, or by other kernels */
+    void requireOpenOn(CudaDevice device) {
+        requireOpen("a buffer");
+        if (device != cuda.device()) {
+            throw new IllegalArgumentException("a buffer is in the memory of other kernels, of " + cuda.device().name() + ", than those that it is given to");
+        }
     }
 
     /** Launches that were asked for before may still use the memory: whoever gets it next writes to it after them. */

@@ -37,7 +37,7 @@ final class CudaWeights {
     }
 
     void gatherRows(Weight w, DeviceBuffer index, int m, DeviceBuffer y) {
-        gather(w, index.address(), m, w.cols(), y);
+        gather(w, index.addressOn(cuda.device()), m, w.cols(), y);
     }
 
     /** Rows {@code index[i]} of a weight, or its first rows where the index is 0. */
@@ -74,8 +74,8 @@ final class CudaWeights {
 
     /** The arguments that say what the values of a weight's codes are. */
     private static Launch codes(Launch launch, Q4Weight w) {
-        return launch.arg(w.packed()).arg(w.levels()).arg(w.absmax()).pointer(w.nested().map(n -> n.levels().address()).orElse(0L))
-                .pointer(w.nested().map(n -> n.scale().address()).orElse(0L)).arg(w.nested().map(Q4Weight.Nested::offset).orElse(0f)).arg(shift(w.blockSize()));
+        return launch.arg(w.packed()).arg(w.levels()).arg(w.absmax()).arg(w.nested().map(Q4Weight.Nested::levels))
+                .arg(w.nested().map(Q4Weight.Nested::scale)).arg(w.nested().map(Q4Weight.Nested::offset).orElse(0f)).arg(shift(w.blockSize()));
     }
 
     /** The values of a weight, rounded once to a type: its own memory where they stand so already, else scratch memory that the next call of this method takes over. */
@@ -85,7 +85,7 @@ final class CudaWeights {
             return dense.data();
         }
         if (w instanceof BlockWeight blocks && blocks.pairDim() == 0 && blocks.type().name().equals(type.name()) && blocks.data().address() % type.bytes() == 0) {
-            return DeviceBuffer.ofDevice(type, blocks.data().address(), n);
+            return DeviceBuffer.ofDevice(type, blocks.data().addressOn(cuda.device()), n);
         }
         DeviceBuffer y = DeviceBuffer.ofDevice(type, cuda.scratch().at("dense weight", n * type.bytes()), n);
         dequantize(w, y);

@@ -1,6 +1,6 @@
 package dev.panacea.kernels;
 
-/** Calls that are made again and again; see {@link Kernels#repeated}. */
+/** Calls that are made again and again; see {@link Kernels#repeated}. The memory of their buffers must stay open as long as they are run. Threads: as {@link Kernels}. */
 public interface RepeatedCalls extends AutoCloseable {
     /** Makes the calls, on what their buffers now hold. */
     void run();

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.panacea.kernels.cuda.CudaException;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -13,6 +14,7 @@ import java.util.Map;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -271,6 +273,29 @@ class CudaBackendTest {
                     }
                 }
             }
+        }
+    }
+
+    /** An address that is not the device's own would end all work on it, or be another program's memory. */
+    @Test
+    void buffersOfOthersAndClosedOnesAreRefusedBeforeALaunch() {
+        try (CudaKernels other = CudaKernels.open(0, true); DeviceMemory theirs = other.allocate(1 << 16); DeviceMemory own = kernels.allocate(1 << 16);
+                Arena arena = Arena.ofConfined()) {
+            DeviceMemory gone = kernels.allocate(1 << 16);
+            DeviceBuffer good = own.view(DType.F32);
+            DeviceBuffer closed = gone.view(DType.F32).slice(16, 4096);
+            gone.close();
+            for (DeviceBuffer bad : List.of(theirs.view(DType.F32), DeviceBuffer.ofHost(DType.F32, arena.allocate(1 << 16)), closed)) {
+                Class<?> expected = bad == closed ? IllegalStateException.class : IllegalArgumentException.class;
+                for (ThrowingCallable call : List.<ThrowingCallable>of(() -> kernels.copy(bad, good, 4, false), () -> kernels.copy(good, bad, 4, false), () -> kernels.clear(bad),
+                        () -> kernels.upload(MemorySegment.ofArray(new float[1 << 14]), bad), () -> kernels.download(bad, MemorySegment.ofArray(new float[1 << 14])),
+                        () -> kernels.linear(new DenseWeight(bad, 32, 32), good, 64, good, false), () -> kernels.linear(new DenseWeight(good, 32, 32), bad, 64, good, false),
+                        () -> kernels.linear(new DenseWeight(bad, 32, 32), good, 1, good, false), () -> kernels.linear(new DenseWeight(good, 32, 32), good, 64, bad, false),
+                        () -> kernels.sumOfSquares(bad, 64), () -> kernels.dequantize(new DenseWeight(bad, 32, 32), good))) {
+                    assertThatThrownBy(call).isInstanceOf(expected);
+                }
+            }
+            download(kernels, good);
         }
     }
 

@@ -8,6 +8,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.Optional;
 
 /**
  * One launch of a kernel, put together argument by argument in the order of its parameters, and compared with the parameters that the
@@ -97,13 +98,16 @@ public final class Launch {
     /**
      * A pointer to the elements of a buffer.
      *
-     * @throws IllegalArgumentException if they are in this process's memory, which the GPU cannot reach
+     * @throws IllegalArgumentException if they are in this process's memory, which the GPU cannot reach, or in another GPU's
+     * @throws IllegalStateException if their memory has been closed
      */
     public Launch arg(DeviceBuffer buffer) {
-        if (buffer.hostSegment().isPresent()) {
-            throw new IllegalArgumentException(function.name + " is given a buffer in this process's memory (" + buffer + "), which the GPU cannot reach; upload it first");
-        }
-        return pointer(buffer.address());
+        return pointer(buffer.addressOn(device));
+    }
+
+    /** As {@link #arg(DeviceBuffer)}, or a null pointer. */
+    public Launch arg(Optional<DeviceBuffer> buffer) {
+        return buffer.isPresent() ? arg(buffer.get()) : pointer(0);
     }
 
     /** A pointer: a device address, or 0. */
