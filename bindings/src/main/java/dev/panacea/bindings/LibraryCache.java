@@ -1,5 +1,6 @@
 package dev.panacea.bindings;
 
+import java.io.File;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
@@ -50,15 +51,33 @@ final class LibraryCache {
      * @throws IOException if the folder cannot be used
      */
     static Path place(Path folder, String name, String extension, byte[] content) throws IOException {
-        Path file = folder.resolve(name + "-" + hash(content) + extension);
+        return place(folder, name + "-" + hash(content) + extension, content);
+    }
+
+    /** As {@link #place(Path, String, String, byte[])}, under a name that tells nothing of the content. */
+    static Path place(Path folder, String fileName, byte[] content) throws IOException {
+        Path file = folder.resolve(fileName);
         Files.createDirectories(folder, ownerOnly(folder, "rwx------"));
-        if (posix(folder) && Files.getPosixFilePermissions(folder).contains(PosixFilePermission.OTHERS_WRITE)) {
-            throw new IOException(folder + " is writable by every user, so a library in it cannot be trusted (chmod o-w)");
-        }
+        requireTrusted(folder);
         if (!holds(file, content)) {
             write(folder, file, content);
         }
         return file;
+    }
+
+    /** Whoever can change a folder can exchange a library in it between our look at it and its loading. */
+    private static void requireTrusted(Path folder) throws IOException {
+        if (posix(folder) && Files.getPosixFilePermissions(folder).contains(PosixFilePermission.OTHERS_WRITE)) {
+            throw new IOException(folder + " is writable by every user, so a library in it cannot be trusted (chmod o-w)");
+        }
+        // What Linux says of this process; the names of users need not be known.
+        Path self = Path.of("/proc/self");
+        if (unix(folder) && Files.isDirectory(self)) {
+            Object owner = Files.getAttribute(folder, "unix:uid");
+            if (!owner.equals(0) && !owner.equals(Files.getAttribute(self, "unix:uid"))) {
+                throw new IOException(folder + " belongs to another user (number " + owner + "), so a library in it cannot be trusted");
+            }
+        }
     }
 
     /** A file in a new folder that only this user can read, for one use: delete it with {@link #delete}. */
@@ -76,13 +95,22 @@ final class LibraryCache {
 
     /** Removes a {@link #temporary} file and its folder; a library that is loaded stays usable on Linux and macOS. */
     static void delete(Path temporary) {
-        try {
-            Files.deleteIfExists(temporary);
-            Files.deleteIfExists(temporary.getParent());
-        } catch (IOException e) {
+        deleteFolder(temporary.getParent());
+    }
+
+    /** Removes a folder of files. */
+    static void deleteFolder(Path folder) {
+        // Files that go at the end go in the opposite order.
+        File[] files = Optional.ofNullable(folder.toFile().listFiles()).orElse(new File[0]);
+        for (File file : files) {
+            file.delete();
+        }
+        if (!folder.toFile().delete() && folder.toFile().exists()) {
             // Windows keeps a loaded library's file locked; it goes when the process does.
-            temporary.getParent().toFile().deleteOnExit();
-            temporary.toFile().deleteOnExit();
+            folder.toFile().deleteOnExit();
+            for (File file : files) {
+                file.deleteOnExit();
+            }
         }
     }
 
@@ -113,7 +141,11 @@ final class LibraryCache {
         return path.getFileSystem().supportedFileAttributeViews().contains("posix");
     }
 
-    private static String hash(byte[] content) {
+    private static boolean unix(Path path) {
+        return path.getFileSystem().supportedFileAttributeViews().contains("unix");
+    }
+
+    static String hash(byte[] content) {
         CRC32 crc = new CRC32();
         crc.update(content);
         return HexFormat.of().toHexDigits((int) crc.getValue()) + HexFormat.of().toHexDigits(content.length);

@@ -5,8 +5,6 @@ import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
 import dev.panacea.kernels.PanaceaException;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.Map;
 import java.util.concurrent.locks.ReentrantReadWriteLock;
 
@@ -21,47 +19,13 @@ final class DjlEncoder implements AutoCloseable {
 
     /** @param source what the JSON was made of, for messages */
     DjlEncoder(byte[] tokenizerJson, String source) {
-        settle();
+        DjlLibrary.load();
         try {
             tokenizer = HuggingFaceTokenizer.newInstance(new ByteArrayInputStream(tokenizerJson),
                     Map.of("addSpecialTokens", "false", "truncation", "false", "padding", "false"));
         } catch (IOException | RuntimeException e) {
             throw new PanaceaException(source + ": the tokenizer library rejects this tokenizer: " + e.getMessage(), e);
-        } catch (LinkageError e) {
-            throw new PanaceaException("the native library of the tokenizer cannot be loaded on this machine (" + System.getProperty("os.name") + ", "
-                    + System.getProperty("os.arch") + "): " + e.getMessage(), e);
         }
-    }
-
-    /** Before DJL's classes are touched. Not in an initializer, which would hide what goes wrong in it. */
-    private static synchronized void settle() {
-        // Otherwise DJL looks for a GPU build of its library on the network, and reports its use there. Settings of the user's own win.
-        setIfMissing("RUST_FLAVOR", "cpu");
-        setIfMissing("ai.djl.offline", "true");
-        // Without a home to write to, DJL unpacks its library into one folder for all users, which belongs to whoever came first.
-        Path home = Path.of(System.getProperty("user.home"));
-        if (!isSet("DJL_CACHE_DIR") && !(Files.isDirectory(home) && Files.isWritable(home))) {
-            System.setProperty("DJL_CACHE_DIR", privateFolder());
-        }
-    }
-
-    private static String privateFolder() {
-        try {
-            return Files.createTempDirectory("panacea-tokenizers").toString();
-        } catch (IOException e) {
-            throw new PanaceaException("There is no place for the native library of the tokenizer: neither " + System.getProperty("user.home") + " nor "
-                    + System.getProperty("java.io.tmpdir") + " can be written to. Set DJL_CACHE_DIR to a folder that can", e);
-        }
-    }
-
-    private static void setIfMissing(String property, String value) {
-        if (!isSet(property)) {
-            System.setProperty(property, value);
-        }
-    }
-
-    private static boolean isSet(String property) {
-        return System.getProperty(property) != null || System.getenv(property) != null;
     }
 
     int[] encode(String text) {
