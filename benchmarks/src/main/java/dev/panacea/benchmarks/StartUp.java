@@ -75,7 +75,6 @@ final class StartUp {
      * @return the loss of the first step
      */
     static double run(Supplier<Kernels> backend, Path file, Consumer<String> done) {
-        CompletableFuture.runAsync(ChatTemplate::warmUp);
         try (Kernels kernels = backend.get()) {
             done.accept("native library");
             try (Checkpoint checkpoint = Checkpoints.open(file);

@@ -64,6 +64,8 @@ class GoldenTest {
                     nodes.add(dynamicContainer(name, SmolLm2Figures.tests(entry, TestBackend.all())));
                 } else if (name.startsWith("chat_templates") && name.endsWith(".json")) {
                     nodes.add(dynamicContainer(name, TextCases.templates(new ObjectMapper().readTree(entry.toFile()))));
+                } else if (name.startsWith("jinja") && name.endsWith(".json")) {
+                    nodes.add(dynamicContainer(name, TextCases.jinja(new ObjectMapper().readTree(entry.toFile()))));
                 } else if (name.startsWith("sacrebleu") && name.endsWith(".json")) {
                     nodes.add(dynamicContainer(name, SacreBleuTest.golden(new ObjectMapper().readTree(entry.toFile()))));
                 }

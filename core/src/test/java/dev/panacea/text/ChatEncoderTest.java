@@ -72,7 +72,7 @@ class ChatEncoderTest {
                     messages.add(Message.user(words(random)));
                     String answer = words(random);
                     messages.add(Message.assistant(answer));
-                    answers.append(name.equals("llama-3.2") ? PythonStrings.strip(answer) : (name.equals("strict") ? " " : "") + answer);
+                    answers.append(name.equals("llama-3.2") ? answer.strip() : (name.equals("strict") ? " " : "") + answer);
                 }
                 TokenizedExample example = TextCases.one(encoder, messages);
                 int[] trained = TextCases.trained(example);

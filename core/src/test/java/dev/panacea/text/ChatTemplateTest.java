@@ -1,7 +1,6 @@
 package dev.panacea.text;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -15,7 +14,6 @@ import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class ChatTemplateTest {
@@ -48,22 +46,6 @@ class ChatTemplateTest {
         assertThat(render("{% for m in messages %}[{{ m.content }}]{% endfor %}", Message.user(content))).isEqualTo("[" + content + "]");
     }
 
-    @ParameterizedTest
-    @ValueSource(strings = {
-        "{{ messages.getClass() }}", "{{ messages[0].content.getClass() }}", "{{ messages[0].content.repeat(9) }}", "{{ messages[0].content.getBytes() }}",
-        "{{ ''.class.forName('java.lang.Runtime') }}x{{ 'a'.bytes() }}", "{{ messages.stream() }}", "{{ messages[0].content.chars() }}",
-        "{% include 'META-INF/MANIFEST.MF' %}", "{% import 'log4j.properties' as x %}", "{% extends 'a' %}", "{{ messages.class }}",
-        "{% for m in messages %}{{ loop.getClass() }}{% endfor %}", "{{ ____int3rpr3t3r____.getContext() }}", "{{ ____int3rpr3t3r____.config }}", "{{ ____int3rpr3t3r____.render('a') }}",
-    })
-    void noWayIntoJava(String template) {
-        assertThatThrownBy(() -> render(template, Message.user("x"))).isInstanceOf(PanaceaException.class);
-    }
-
-    @Test
-    void nothingOfJavaIsVisible() {
-        assertThat(render("{{ messages[0].content.class }}{{ messages[0].class }}{{ loop.getClass() }}", Message.user("x"))).isEmpty();
-    }
-
     @Test
     void outputIsBounded() {
         String doubling = "{% set ns = namespace(s='0123456789abcdef') %}{% for i in range(40) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s }}";
@@ -74,19 +56,19 @@ class ChatTemplateTest {
 
     @ParameterizedTest
     @ValueSource(strings = {"{% if x %}a", "{{ 1 + }}", "{% for m in messages %}", "{% nonsense %}", "{{ messages | nonsense }}", "{{ nonsense() }}", "{{ 1 is nonsense }}", "{{ '%}' ", "{% raw %}", "{# ",
-        "{% for x in [] %}a{% else %}b{% endfor %}", "{% for m in messages %}{{ loop.previtem }}{% endfor %}"})
+        "{% include 'a' %}", "{{ messages.append('a') }}"})
     void whatIsNotUnderstoodIsAnError(String template) {
         assertThatThrownBy(() -> render(template, Message.user("x"))).isInstanceOf(PanaceaException.class).hasMessageContaining("the model's chat template");
     }
 
-    /** Renderings share the engine's filters and tags, and nothing else. */
+    /** Renderings share the template and nothing else. */
     @Test
     void renderingsDoNotSeeEachOther() {
         String sets = "{% set x = 'left' %}{% set ns = namespace(y='behind') %}{% macro f() %}macro{% endmacro %}{{ f() }}{% for m in messages %}{% set z = 1 %}{% endfor %}";
         String asks = "{{ x is defined }}{{ ns is defined }}{{ z is defined }}{{ messages is defined }}";
         for (int i = 0; i < 3; i++) {
             assertThat(render(sets, Message.user("a"))).isEqualTo("macro");
-            assertThat(render(asks)).isEqualToIgnoringCase("falsefalsefalsetrue");
+            assertThat(render(asks)).isEqualTo("FalseFalseFalseTrue");
             assertThatThrownBy(() -> render("{{ f() }}")).isInstanceOf(PanaceaException.class);
             assertThatThrownBy(() -> render(sets + "{{ raise_exception('stop') }}")).hasMessageContaining("stop");
         }
@@ -123,26 +105,5 @@ class ChatTemplateTest {
     void newlinesOfTheTemplate() {
         assertThat(render("a\r\nb\n")).isEqualTo("a\nb");
         assertThat(render("{{ messages[0].content }}", Message.user("a\r\n"))).isEqualTo("a\r\n");
-    }
-
-    @ParameterizedTest
-    @CsvSource({"1.5,1.5", "100.0,100.0", "1e16,1e+16", "1.25e22,1.25e+22", "123456789012345.0,123456789012345.0", "0.0001,0.0001", "0.00001,1e-05", "-2.5e-7,-2.5e-07",
-        "0,0.0", "-0.0,-0.0", "1e100,1e+100", "9007199254740993,9007199254740992.0"})
-    void numbersAsPython(double value, String text) {
-        assertThat(PythonJson.number(value)).isEqualTo(text);
-    }
-
-    @Test
-    void pythonsWhiteSpace() {
-        String white = "\t\n\u000B\f\r\u001C\u001D\u001E\u001F \u0085\u00A0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200A\u2028\u2029\u202F\u205F\u3000";
-        assertThat(PythonStrings.strip(white + "x" + white)).isEqualTo("x");
-        assertThat(PythonStrings.strip("\u200Bx\uFEFF\u0000\u0008")).isEqualTo("\u200Bx\uFEFF\u0000\u0008");
-        assertThat(IntStream.rangeClosed(0, 0xFFFF).filter(c -> PythonStrings.isSpace((char) c)).count()).isEqualTo(white.length());
-    }
-
-    /** Programs call it in the background, where a failure would not show. */
-    @Test
-    void warmsUp() {
-        assertThatCode(ChatTemplate::warmUp).doesNotThrowAnyException();
     }
 }

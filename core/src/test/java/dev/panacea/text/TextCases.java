@@ -6,6 +6,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import com.fasterxml.jackson.databind.JsonNode;
 import dev.panacea.data.TokenizedExample;
 import dev.panacea.kernels.PanaceaException;
+import java.time.Clock;
+import java.time.LocalDateTime;
+import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -13,6 +16,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.function.ThrowingSupplier;
 
 /** The cases of smollm2.json and chat_templates.json as tests; shared by the golden folder and the project's own excerpts. */
 public final class TextCases {
@@ -64,6 +68,30 @@ public final class TextCases {
         for (JsonNode c : file.get("cases")) {
             String name = ++number + " " + c.get("template").asText() + (c.get("add_generation_prompt").asBoolean() ? " prompt" : "") + (c.get("tools").isNull() ? "" : " tools");
             tests.add(DynamicTest.dynamicTest(name, () -> template(c, templates.get(c.get("template").asText()), file)));
+        }
+        return tests;
+    }
+
+    /** jinja.json: what transformers renders for a template and messages, or that it refuses them. */
+    public static List<DynamicTest> jinja(JsonNode file) {
+        Map<String, String> special = new LinkedHashMap<>();
+        for (String name : List.of("bos_token", "eos_token", "unk_token", "pad_token")) {
+            special.put(name, file.get(name).asText());
+        }
+        Clock clock = Clock.fixed(LocalDateTime.parse(file.get("now").asText()).toInstant(ZoneOffset.UTC), ZoneOffset.UTC);
+        List<DynamicTest> tests = new ArrayList<>();
+        for (JsonNode c : file.get("cases")) {
+            String source = c.get("template").asText();
+            tests.add(DynamicTest.dynamicTest(c.get("name").asText() + " " + source.lines().findFirst().orElse(""), () -> {
+                ChatTemplate.Options options = c.hasNonNull("tools") ? ChatTemplate.Options.NONE.withTools(c.get("tools").toString()) : ChatTemplate.Options.NONE;
+                ThrowingSupplier<String> rendered = () -> ChatTemplate.of(source, special, clock)
+                        .render(TestVocabularies.messages(c.get("messages")), c.get("add_generation_prompt").asBoolean(), options);
+                if (c.has("error")) {
+                    assertThatThrownBy(rendered::get).isInstanceOf(PanaceaException.class);
+                } else {
+                    assertThat(rendered.get()).isEqualTo(c.get("rendered").asText());
+                }
+            }));
         }
         return tests;
     }

@@ -10,7 +10,6 @@ import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraAdapter;
 import dev.panacea.lora.LoraConfig;
-import dev.panacea.text.ChatTemplate;
 import dev.panacea.train.AdapterCheck;
 import dev.panacea.train.SftConfig;
 import dev.panacea.train.SftTrainer;
@@ -19,7 +18,6 @@ import java.time.Instant;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
-import java.util.concurrent.CompletableFuture;
 import java.util.stream.IntStream;
 
 /** The whole job, from settings to a tuned adapter with the proof that it helped. {@link #run} is its table of contents. */
@@ -43,8 +41,6 @@ final class FinetunePipeline {
 
     /** Runs everything; what a user can act on comes as {@link dev.panacea.kernels.PanaceaException}. */
     void run() {
-        // Beside the loading of the kernels; what goes wrong in it is told at the first rendering.
-        CompletableFuture.runAsync(ChatTemplate::warmUp);
         try (RunOutput output = new RunOutput(settings.output()); Interruption interruption = new Interruption(console, this::farewell, output::close)) {
             output.take();
             tune(output, interruption);
