@@ -10,11 +10,12 @@ import java.lang.management.ThreadMXBean;
 final class Budget {
     static final int MAX_DEPTH = 1200;
     private static final long STEPS = 4_000_000;
-    private static final long BYTES = 48L << 20;
+    private static final long BYTES = 24L << 20;
     /** What each character or value of the data adds: a template may walk over all messages for every message, and copy the text so far each time. */
     private static final long STEPS_PER_VALUE = 3000;
     private static final long BYTES_PER_CHARACTER = 256;
-    private static final long MAX_BYTES = 1L << 30;
+    private static final long BYTES_PER_CHARACTER_AND_VALUE = 4;
+    private static final long MAX_BYTES = 512L << 20;
     private static final long NANOSECONDS = 1_800_000_000L;
     private static final int STEPS_BETWEEN_LOOKS = 1 << 14;
     private static final ThreadMXBean THREADS = ManagementFactory.getThreadMXBean();
@@ -27,7 +28,7 @@ final class Budget {
 
     /** More for more data. */
     void allowFor(long characters, long values) {
-        bytes = Math.min(MAX_BYTES, bytes + characters * BYTES_PER_CHARACTER);
+        bytes = Math.min(MAX_BYTES, bytes + characters * (BYTES_PER_CHARACTER + values * BYTES_PER_CHARACTER_AND_VALUE));
         steps += values * STEPS_PER_VALUE + characters;
         nextLook = steps - STEPS_BETWEEN_LOOKS;
     }

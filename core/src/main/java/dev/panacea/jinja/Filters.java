@@ -50,6 +50,9 @@ final class Filters {
     /** @param args the value, and the filter's own arguments */
     Object call(String name, Args args) {
         budget.step();
+        if (!args.positional().isEmpty() && args.positional().getFirst() instanceof Str s) {
+            budget.work(2L * s.length());
+        }
         return switch (name) {
             case "map", "select", "reject", "selectattr", "rejectattr" -> each(name, args);
             case "abs", "int", "float", "round", "sum", "min", "max", "filesizeformat" -> number(name, args);
@@ -220,6 +223,8 @@ final class Filters {
     // Numbers
 
     private Object number(String name, Args args) {
+        // Digits are read, and exact values rounded, in more than a step.
+        budget.work(args.positional().isEmpty() ? 0 : args.positional().getFirst() instanceof Str s ? Math.min(s.length(), 4300) * 8L : 128);
         switch (name) {
             case "abs" -> {
                 Object v = args.positional(name, 1, 1).get(0);

@@ -236,8 +236,10 @@ final class FormatSpec {
             String all = digits;
             // Zeros that fill up to the width are grouped too.
             if (align == '=' && fill.text.equals("0")) {
+                if (width > MAX_PRECISION) {
+                    throw new JinjaException("a number of " + width + " digits");
+                }
                 while (all.length() + (all.length() - 1) / size + head.length() + tail.length() < width) {
-                    budget.memory(1 + all.length() / 16);
                     all = "0" + all;
                 }
             }

@@ -32,7 +32,7 @@ final class Interpreter {
         printing = new Printing(budget);
         operators = new Operators(budget, printing);
         attributes = new Attributes(budget, operators, printing);
-        tests = new Tests(operators, printing);
+        tests = new Tests(budget, operators, printing);
         filters = new Filters(budget, operators, printing, attributes, tests);
         Scope globals = new Scope(null);
         new Globals(budget, operators, printing, attributes, clock).all().forEach(globals::set);
@@ -203,7 +203,6 @@ final class Interpreter {
         boolean none = true;
         while (loop.hasNext()) {
             Object item = loop.next();
-            budget.memory(16);
             Scope inner = new Scope(scope);
             assign(f.target(), item, inner);
             inner.set("loop", loop);

@@ -104,7 +104,8 @@ public final class JinjaTemplate {
                 }
                 case Map<?, ?> map -> {
                     Dict dict = new Dict();
-                    budget.allowFor(map.size(), map.size());
+                    // Its keys are the data's, not the template's.
+                    budget.allowFor(map.size(), 0);
                     for (Map.Entry<?, ?> e : map.entrySet()) {
                         dict.put(string(String.valueOf(e.getKey()), mark), value(e.getValue(), mark, depth + 1), budget);
                     }

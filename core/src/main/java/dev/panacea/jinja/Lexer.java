@@ -42,6 +42,8 @@ final class Lexer {
 
     /** The longest number literal: a literal is read in quadratic time. */
     private static final int MAX_DIGITS = 4300;
+    /** Ten times what the longest templates have. */
+    private static final int MAX_TOKENS = 200_000;
     private static final String[] OPERATORS = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".", ":",
         "|", ",", ";"};
 
@@ -62,9 +64,16 @@ final class Lexer {
         Lexer lexer = new Lexer(source);
         while (lexer.at < lexer.source.length()) {
             lexer.text();
+            lexer.bounded();
         }
         lexer.add(Kind.END, "", lexer.at);
         return lexer.tokens;
+    }
+
+    private void bounded() {
+        if (tokens.size() > MAX_TOKENS) {
+            throw error("more than " + MAX_TOKENS + " names, numbers, operators and tags");
+        }
     }
 
     private int line(int position) {
@@ -224,6 +233,7 @@ final class Lexer {
                 behind(at + (minus || plus ? 3 : 2), minus ? '-' : plus ? '+' : 0, block);
                 return;
             }
+            bounded();
             if (PythonChars.isSpace(c)) {
                 at++;
             } else if (c >= '0' && c <= '9') {

@@ -299,8 +299,8 @@ final class Operators {
     Object arithmetic(String operator, Object a, Object b) {
         budget.step();
         if (Numbers.isNumber(a) && Numbers.isNumber(b)) {
-            if (a instanceof BigInteger || b instanceof BigInteger) {
-                budget.work(1 << 12);
+            if (a instanceof BigInteger || b instanceof BigInteger || operator.equals("**") && !(b instanceof Long n && n <= 64)) {
+                budget.work(1 << 13);
             }
             return Numbers.arithmetic(operator, a, b);
         }
@@ -399,6 +399,9 @@ final class Operators {
             return Args.ABSENT;
         }
         long i = Numbers.clamp(Numbers.big(index));
+        if (v instanceof Str s) {
+            budget.work(s.length());
+        }
         long n = v instanceof Loop ? -1 : size(v);
         i = i < 0 ? i + n : i;
         if (i < 0 || i >= n) {
@@ -406,7 +409,6 @@ final class Operators {
         }
         return switch (v) {
             case Str s -> {
-                budget.work(i >> 3);
                 int start = s.unit((int) i);
                 yield s.sub(start, start + Character.charCount(s.text.codePointAt(start)));
             }
@@ -425,6 +427,9 @@ final class Operators {
         if (!(v instanceof Str) && !(v instanceof Sequence) && !(v instanceof Range)) {
             throw new JinjaException("'" + Values.typeName(v) + "' object cannot be sliced");
         }
+        if (v instanceof Str s) {
+            budget.work(s.length() >> 2);
+        }
         long by = step == null ? 1 : bound(step);
         if (by == 0) {
             throw new JinjaException("slice step cannot be zero");
@@ -439,7 +444,6 @@ final class Operators {
         }
         long count = by > 0 ? to > from ? (to - from - 1) / by + 1 : 0 : from > to ? (from - to - 1) / -Math.max(by, -Long.MAX_VALUE) + 1 : 0;
         if (v instanceof Str s) {
-            budget.work(s.length() >> 3);
             boolean wide = n < s.length();
             if (by == 1) {
                 budget.memory(40 + count);

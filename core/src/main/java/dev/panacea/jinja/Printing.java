@@ -24,6 +24,9 @@ final class Printing {
             return s;
         }
         if (Numbers.isNumber(v)) {
+            if (v instanceof java.math.BigInteger n) {
+                budget.work(n.bitLength());
+            }
             String text = Numbers.text(v);
             budget.memory(40 + text.length());
             return new Str(text);

@@ -33,7 +33,7 @@ final class StringMethods {
     }
 
     Object call(Str s, String name, Args args) {
-        budget.work(s.length() >> 2);
+        budget.work(s.length());
         Object result = plain(s, name, args);
         return s.safe && result instanceof Str t ? t.asSafe(true) : result;
     }

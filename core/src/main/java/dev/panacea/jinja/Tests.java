@@ -13,10 +13,12 @@ final class Tests {
     private static final java.util.Set<String> OTHERS = java.util.Set.of("odd", "even", "divisibleby", "defined", "undefined", "filter", "test", "none", "boolean",
             "false", "true", "integer", "float", "lower", "upper", "string", "mapping", "number", "sequence", "iterable", "callable", "sameas", "escaped");
 
+    private final Budget budget;
     private final Operators operators;
     private final Printing printing;
 
-    Tests(Operators operators, Printing printing) {
+    Tests(Budget budget, Operators operators, Printing printing) {
+        this.budget = budget;
         this.operators = operators;
         this.printing = printing;
     }
@@ -27,6 +29,9 @@ final class Tests {
 
     /** @param args the value, and the test's own arguments */
     boolean call(String name, Args args) {
+        if (!args.positional().isEmpty() && args.positional().getFirst() instanceof Str s && (name.equals("lower") || name.equals("upper"))) {
+            budget.work(4L * s.length());
+        }
         String comparison = COMPARISONS.get(name);
         if (comparison != null) {
             Args.Bound a = name.equals("in") ? args.bind(name, 2, "value", "seq") : args.positional(name, 2, 2);

@@ -63,6 +63,7 @@ final class Values {
                 case Double d when d == Math.rint(d) && Math.abs(d) < 9e15 -> d.longValue();
                 case TupleValue t -> {
                     budget.enter();
+                    budget.elements(t.items.size());
                     List<Object> keys = new ArrayList<>(t.items.size() + 1);
                     for (Object item : t.items) {
                         keys.add(key(item, budget));
