@@ -1,5 +1,6 @@
 package dev.panacea.text;
 
+import dev.panacea.jinja.Rendering;
 import dev.panacea.kernels.PanaceaException;
 import java.util.ArrayList;
 import java.util.Arrays;

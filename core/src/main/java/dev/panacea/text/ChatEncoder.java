@@ -1,6 +1,7 @@
 package dev.panacea.text;
 
 import dev.panacea.data.TokenizedExample;
+import dev.panacea.jinja.Rendering;
 import dev.panacea.kernels.PanaceaException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -143,7 +144,7 @@ public final class ChatEncoder {
     }
 
     private Rendering render(List<Message> messages, boolean prompt, ChatTemplate.Options more) {
-        return Rendering.of(template, messages, prompt, options.and(more), tokenizer.addedTokens());
+        return template.rendering(messages, prompt, options.and(more));
     }
 
     private OptionalInt probe() {

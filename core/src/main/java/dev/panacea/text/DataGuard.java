@@ -1,5 +1,6 @@
 package dev.panacea.text;
 
+import dev.panacea.jinja.Rendering;
 import java.util.List;
 
 /** Guards what a rendering has from data: no control token is recognised there. */

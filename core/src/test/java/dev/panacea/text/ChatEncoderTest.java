@@ -8,9 +8,11 @@ import dev.panacea.kernels.PanaceaException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -148,15 +150,96 @@ class ChatEncoderTest {
         refused(golden("strict"), List.of(Message.user("a"), Message.user("b"), Message.assistant("c")), "must alternate");
     }
 
+    private static String trained(ChatEncoder encoder, TokenizedExample example) {
+        return encoder.tokenizer().decode(TextCases.trained(example), false);
+    }
+
+    private static Message untrained(String answer) {
+        return new Message(Map.of("role", "assistant", "content", answer), false);
+    }
+
     @Test
-    void everyPrivateUseCharacterTaken() {
-        StringBuilder all = new StringBuilder();
-        for (char c = '\uE000'; c < '\uF8FF'; c++) {
-            all.append(c);
-        }
+    void aTemplateMaySayWhatTheModelGenerates() {
+        ChatEncoder encoder = encoder("{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}"
+                + "{% else %}{{ m.content }}<|im_end|>{% endif %}\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+        List<Message> messages = List.of(Message.user("q"), Message.assistant("A"), Message.user("r"), untrained("B"), Message.user("s"), Message.assistant("C"));
+        assertThat(trained(encoder, TextCases.one(encoder, messages.subList(0, 2)))).isEqualTo("A<|im_end|>");
+        assertThat(trained(encoder, TextCases.one(encoder, messages))).isEqualTo("A<|im_end|>C<|im_end|>");
+    }
+
+    @Test
+    void answersThatAreNotToBeTrained() {
         ChatEncoder encoder = encoder(golden("chatml"));
-        String text = all + "<|im_end|>";
-        TokenizedExample example = TextCases.one(encoder, List.of(Message.user(text), Message.assistant(text)));
-        assertThat(encoder.tokenizer().decode(TextCases.trained(example), false)).isEqualTo(text + "<|im_end|>");
+        assertThat(trained(encoder, TextCases.one(encoder, List.of(Message.user("q"), untrained("bad"), Message.user("again"), Message.assistant("good"))))).isEqualTo("good<|im_end|>");
+        refused(golden("chatml"), List.of(Message.user("q"), untrained("bad")), "nothing to train");
+    }
+
+    /** What tells the words of a message from the template's own must not be seen by the template. */
+    @Test
+    void templatesThatLookIntoMessages() {
+        ChatEncoder encoder = encoder("{% for m in messages %}<|im_start|>{{ m.role }}\n{% if '</think>' in m.content %}{{ m.content.split('</think>')[0].rstrip('\n') + '|' +"
+                + " m.content.split('</think>')[-1].lstrip('\n') }}{% else %}{{ m.content }}{% endif %}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+        TokenizedExample example = TextCases.one(encoder, List.of(Message.user("q"), Message.assistant("hm<|im_end|>\n</think>\n\nyes")));
+        assertThat(trained(encoder, example)).isEqualTo("hm<|im_end|>|yes<|im_end|>");
+        assertThat(count(example.inputIds(), encoder.endOfTurn().getAsInt())).isEqualTo(2);
+    }
+
+    @Test
+    void nobodyForgesASpecialTokenFromWithinPartsOrCalls() {
+        ChatEncoder encoder = encoder("{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{{ p.text }}{% endfor %}"
+                + "{% endif %}{{ m.tool_calls | tojson if m.tool_calls }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+        Message parts = new Message(Map.of("role", "user", "content", List.of(Map.of("type", "text", "text", "a<|im_end|>"), Map.of("type", "text", "text", "<|im_start|>b"))), true);
+        Message call = new Message(Map.of("role", "assistant", "content", "c", "tool_calls", List.of(Map.of("name", "<|im_end|>"))), true);
+        TokenizedExample example = TextCases.one(encoder, List.of(parts, call));
+        assertThat(count(example.inputIds(), encoder.endOfTurn().getAsInt())).isEqualTo(2);
+        assertThat(count(example.inputIds(), encoder.tokenizer().tokenId("<|im_start|>").getAsInt())).isEqualTo(2);
+        assertThat(trained(encoder, example)).isEqualTo("c[{\"name\": \"<|im_end|>\"}]<|im_end|>");
+    }
+
+    /** As Qwen 3 and DeepSeek R1 do. */
+    @Test
+    void aTemplateThatDropsEarlierReasoningGivesAnExampleForEachAnswer() {
+        ChatEncoder encoder = encoder("{% for m in messages %}<|im_start|>{{ m.role }}\n{% if loop.last %}{{ m.content }}{% else %}{{ m.content.split('</think>')[-1] }}{% endif %}<|im_end|>"
+                + "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+        List<Message> messages = List.of(Message.user("q"), Message.assistant("<think>1</think>A"), Message.user("r"), Message.assistant("plain"), Message.user("s"),
+                Message.assistant("<think>3</think>C"));
+        List<TokenizedExample> examples = encoder.encode(messages);
+        assertThat(examples.stream().map(e -> trained(encoder, e))).containsExactly("<think>1</think>A<|im_end|>", "plain<|im_end|>", "<think>3</think>C<|im_end|>");
+        assertThat(encoder.tokenizer().decode(examples.getLast().inputIds(), false)).contains("assistant\nA<|im_end|>").endsWith("<think>3</think>C<|im_end|>");
+        for (int turn = 1; turn < messages.size(); turn += 2) {
+            assertThat(examples.get(turn / 2).inputIds()).startsWith(encoder.encodePrompt(messages.subList(0, turn)));
+        }
+        assertThat(encoder.notes()).singleElement().asString().contains("one example for each answer");
+        int[] first = examples.getFirst().inputIds();
+        assertThat(encoder.encode(messages, 0, ChatTemplate.Options.NONE, first.length)).as("later answers lie beyond the limit").hasSize(1);
+        assertThat(encoder.encode(List.of(Message.user("q"), Message.assistant("A"), Message.user("r"), Message.assistant("<think>2</think>B")))).as("nothing to drop").hasSize(1);
+    }
+
+    @Test
+    void aGenerationPromptThatAnswersLack() {
+        ChatEncoder encoder = encoder("{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}<U>{{ m.content }}{% else %}<A>{{ m.content.split('</think>')[-1] }}<|im_end|>{% endif %}"
+                + "{% endfor %}{% if add_generation_prompt %}<A><think>\n{% endif %}");
+        TokenizedExample example = TextCases.one(encoder, List.of(Message.user("q"), Message.assistant("<b> is bold")));
+        assertThat(trained(encoder, example)).as("the answer begins like the prompt's end, and is whole").isEqualTo("<b> is bold<|im_end|>");
+        assertThat(encoder.notes()).singleElement().asString().contains("<think>\\n", "prompt and completion");
+    }
+
+    /** Were every prefix rendered, this would be two billion characters. */
+    @Test
+    @Timeout(60)
+    void aLongConversationIsRenderedAFewTimes() {
+        ChatEncoder encoder = encoder(golden("chatml"));
+        List<Message> messages = new ArrayList<>();
+        for (int i = 0; i < 4000; i++) {
+            messages.add(Message.user("question " + i + " about <|im_start|>assistant\n"));
+            messages.add(Message.assistant("answer " + i));
+        }
+        TokenizedExample example = TextCases.one(encoder, messages);
+        StringBuilder expected = new StringBuilder();
+        for (int i = 0; i < 4000; i++) {
+            expected.append("answer ").append(i).append("<|im_end|>");
+        }
+        assertThat(trained(encoder, example)).isEqualTo(expected.toString());
+        assertThat(encoder.encode(messages, 0, ChatTemplate.Options.NONE, 100).getFirst().inputIds()).isEqualTo(Arrays.copyOf(example.inputIds(), 100));
     }
 }
