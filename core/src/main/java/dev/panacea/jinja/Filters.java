@@ -425,7 +425,7 @@ final class Filters {
             case "sort" -> {
                 Args.Bound a = args.bind(name, 1, "value", "reverse", "case_sensitive", "attribute");
                 List<Object> items = operators.list(a.get(0));
-                return new ListValue(operators.sort(items, keys(items, a.get(3, null), Operators.truth(a.get(2, false))), Operators.truth(a.get(1, false))));
+                return new ListValue(operators.sort(items, keys(items, a.get(3, null), Operators.truth(a.get(2, false))), a.integer(1, 0) != 0));
             }
             case "groupby" -> {
                 return groups(args.bind(name, 2, "value", "attribute", "default", "case_sensitive"));
@@ -445,7 +445,7 @@ final class Filters {
                     Object key = ((TupleValue) pair).items.get(by.equals("key") ? 0 : 1);
                     keys.add(key instanceof Str s && !Operators.truth(a.get(1, false)) ? strings.lower(s) : key);
                 }
-                return new ListValue(operators.sort(pairs, keys, Operators.truth(a.get(3, false))));
+                return new ListValue(operators.sort(pairs, keys, a.integer(3, 0) != 0));
             }
         }
     }
@@ -480,6 +480,8 @@ final class Filters {
         Iterator<Object> items = operators.iterate(a.get(0));
         long size = a.integer(1);
         return new Iterator<>() {
+            private boolean begun;
+
             @Override
             public boolean hasNext() {
                 return items.hasNext();
@@ -489,11 +491,12 @@ final class Filters {
             public Object next() {
                 List<Object> batch = new ArrayList<>();
                 budget.memory(48);
-                // Python asks for the size before it adds, so that one of 0 or less never fits.
-                while (items.hasNext() && (batch.size() != size || batch.isEmpty())) {
+                // Jinja looks at the size before it adds: one of 0 is met once, before the first item.
+                while (items.hasNext() && (batch.size() != size || size == 0 && begun)) {
                     budget.memory(8);
                     batch.add(items.next());
                 }
+                begun = true;
                 if (a.given(2) && batch.size() < size) {
                     budget.elements(size - batch.size());
                     batch.addAll(Collections.nCopies((int) (size - batch.size()), a.get(2)));

@@ -1,7 +1,6 @@
 package dev.panacea.jinja;
 
 import dev.panacea.jinja.Values.Dict;
-import dev.panacea.jinja.Values.ListValue;
 import dev.panacea.jinja.Values.TupleValue;
 import dev.panacea.jinja.Values.Undefined;
 import java.util.ArrayList;
@@ -71,7 +70,7 @@ final class Macro implements Values.Callable {
     public Dict.Entry attribute(String name) {
         return switch (name) {
             case "name" -> new Dict.Entry(null, signature.name() == null ? null : new Str(signature.name()));
-            case "arguments" -> new Dict.Entry(null, new ListValue(signature.parameters().stream().map(p -> (Object) new Str(p)).toList()));
+            case "arguments" -> new Dict.Entry(null, new TupleValue(signature.parameters().stream().map(p -> (Object) new Str(p)).toList()));
             case "catch_kwargs" -> new Dict.Entry(null, signature.usesKwargs());
             case "catch_varargs" -> new Dict.Entry(null, signature.usesVarargs());
             case "caller" -> new Dict.Entry(null, signature.usesCaller());

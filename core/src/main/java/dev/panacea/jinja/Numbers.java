@@ -236,6 +236,11 @@ final class Numbers {
         }
         // Java's shortest digits are Python's; the notation is not.
         BigDecimal shortest = new BigDecimal(Double.toString(Math.abs(d))).stripTrailingZeros();
+        if (shortest.precision() == 2) {
+            // Java writes two digits where one would do: 4.9E-324.
+            BigDecimal single = shortest.round(new java.math.MathContext(1, RoundingMode.HALF_EVEN));
+            shortest = single.doubleValue() == Math.abs(d) ? single.stripTrailingZeros() : shortest;
+        }
         String digits = shortest.unscaledValue().toString();
         int exponent = digits.length() - shortest.scale() - 1;
         String sign = d < 0 ? "-" : "";

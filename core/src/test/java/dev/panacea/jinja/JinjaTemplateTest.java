@@ -40,7 +40,7 @@ class JinjaTemplateTest {
         "{% set x = 1 %}{% for i in [1] %}{% set x = 2 %}{% endfor %}{{ x }} → 1", "{% set ns = namespace(n=0) %}{% for i in [1,2] %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }} → 3",
         "{% if messages|selectattr('role', 'equalto', 'nobody') %}a generator is true{% endif %} → a generator is true",
         "{{ messages|map(attribute='role')|join(', ') }} → user, assistant", "{{ [3,1,2]|sort(reverse=true) }} → [3, 2, 1]", "{{ ['b','A']|sort }} → ['A', 'b']",
-        "{{ [1,2,3,4,5]|batch(2, 0)|list }} → [[1, 2], [3, 4], [5, 0]]", "{{ [1,2,3]|slice(2)|list }} → [[1, 2], [3]]",
+        "{{ [1,2,3,4,5]|batch(2, 0)|list }} → [[1, 2], [3, 4], [5, 0]]", "{{ [1,2]|batch(0)|list }} → [[], [1, 2]]", "{{ [1,2,3]|slice(2)|list }} → [[1, 2], [3]]",
         "{{ [{'a':1},{'a':2},{'a':1}]|groupby('a') }} → [(1, [{'a': 1}, {'a': 1}]), (2, [{'a': 2}])]",
         "{{ {'é': [1, 1.0, none]}|tojson }} → {\"é\": [1, 1.0, null]}", "{{ {'é': 1}|tojson(ensure_ascii=true, separators=(',', ':')) }} → {\"\\u00e9\":1}",
         "{% macro f(a, b='x') %}{{ a }}{{ b }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ f(1, 2, 3, k=4) }} → 12(3,){'k': 4}",
@@ -59,7 +59,7 @@ class JinjaTemplateTest {
     @ValueSource(strings = {"{{ missing.x }}", "{{ missing + 1 }}", "{{ missing() }}", "{{ 'a' + 1 }}", "{{ 1 < 'a' }}", "{{ none|length }}", "{{ [1]|map('upper')|length }}",
         "{{ messages.append(1) }}", "{{ messages[0].update({}) }}", "{{ missing|tojson }}", "{% include 'x' %}", "{{ ''.__class__.__mro__ }}", "{{ messages.getClass() }}",
         "{% set x.y = 1 %}", "{% set ns = namespace() %}{% set ns._x = 1 %}", "{{ 1 / 0 }}", "{{ [1]|unknown }}", "{% for x in [] %}{{ x is unknown }}{% endfor %}",
-        "{% break %}", "{% for a, b in [[1]] %}{% endfor %}", "{{ dict(a=1).a.b.c }}", "{{ 'a'.repeat(3) }}", "{{ 10**5000 }}", "{{ '%d' % 'a' }}", "{{ f(a=1, a=2) }}"})
+        "{% break %}", "{% for a, b in [[1]] %}{% endfor %}", "{{ dict(a=1).a.b.c }}", "{{ 'a'.repeat(3) }}", "{{ 10**5000 }}", "{{ '%d' % 'a' }}", "{{ f(a=1, a=2) }}", "{{ [2,1]|sort(reverse=missing) }}"})
     void asJinja2Refuses(String template) {
         assertThatThrownBy(() -> render(template)).isInstanceOf(JinjaException.class);
     }

@@ -10,7 +10,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 class NumbersTest {
     @ParameterizedTest
     @CsvSource({"1.5,1.5", "100.0,100.0", "1e16,1e+16", "1.25e22,1.25e+22", "123456789012345.0,123456789012345.0", "0.0001,0.0001", "0.00001,1e-05", "-2.5e-7,-2.5e-07",
-        "0,0.0", "-0.0,-0.0", "1e100,1e+100", "9007199254740993,9007199254740992.0"})
+        "0,0.0", "-0.0,-0.0", "1e100,1e+100", "4.9e-324,5e-324", "2e23,2e+23", "9007199254740993,9007199254740992.0"})
     void asPythonWritesThem(double value, String text) {
         assertThat(Numbers.text(value)).isEqualTo(text);
     }
