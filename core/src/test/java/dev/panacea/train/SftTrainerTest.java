@@ -22,6 +22,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.function.Supplier;
 import java.util.stream.Stream;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -98,5 +99,14 @@ class SftTrainerTest {
                         .hasMessageContaining("lower the learning rate");
             }
         }
+    }
+
+    /** The first step of a warm-up changes nothing, which a run of few steps cannot afford. */
+    @Test
+    void aRunOfFewStepsHasNoWarmUp() {
+        SftConfig config = SftConfig.builder().build();
+        assertThat(IntStream.of(1, 2, 33, 34, 100, 101).map(config::warmupSteps)).containsExactly(0, 0, 0, 2, 3, 4);
+        assertThat(SftConfig.builder().warmupRatio(0.9).build().warmupSteps(1)).isZero();
+        assertThat(SftConfig.builder().warmupRatio(0).build().warmupSteps(1000)).isZero();
     }
 }
