@@ -137,20 +137,50 @@ final class AnswerSpans {
 
     /** By rendering what comes before; nothing if the answer does not stand in the whole as it does at the end. */
     private Optional<Span> exactly(int turn) {
-        String head = head(turn, true);
-        if (!text.startsWith(head)) {
+        String given = given(turn);
+        if (!text.startsWith(given)) {
             return Optional.empty();
         }
         if (turn == messages.size() - 1) {
-            return Optional.of(new Span(head.length(), end(head.length(), text.length(), turn)));
+            return span(given.length(), text.length(), turn);
         }
         String through = head(turn + 1, false);
         int same = commonLength(through, text);
-        if (same < head.length()) {
+        if (same < given.length()) {
             return Optional.empty();
         }
-        int end = end(head.length(), encoder.endOfTurn().isEmpty() ? through.length() : text.length(), turn);
-        return end <= same ? Optional.of(new Span(head.length(), end)) : Optional.empty();
+        return span(given.length(), encoder.endOfTurn().isEmpty() ? through.length() : text.length(), turn).filter(s -> s.end <= same);
+    }
+
+    /** What the model is given before an answer. */
+    private String given(int turn) {
+        return (turn == 0 ? opening() : Optional.<String>empty()).orElseGet(() -> head(turn, true));
+    }
+
+    /**
+     * What stands before an answer that opens the conversation: many templates cannot render that nothing was said, or write no generation prompt then. So
+     * the prompt is that after a question, looked for in the text; or its first line, as what follows it may differ (an empty block of reasoning).
+     */
+    private Optional<String> opening() {
+        List<Message> question = List.of(Message.user("a question"));
+        String before = template.render(question, false).text();
+        String asked = template.render(question, true).text();
+        if (!asked.startsWith(before)) {
+            return Optional.empty();
+        }
+        String prompt = asked.substring(before.length()).stripLeading();
+        int at = written(prompt);
+        at = at >= 0 ? at : written(prompt.lines().findFirst().orElse(""));
+        return at < 0 ? Optional.empty() : Optional.of(text.substring(0, guard.firstFrom(at, at + commonLength(prompt, text.substring(at)))));
+    }
+
+    /** The first place at which the template itself wrote this, or -1. */
+    private int written(String part) {
+        int at = part.isEmpty() ? -1 : text.indexOf(part);
+        while (at >= 0 && guard.touches(at, at + part.length())) {
+            at = text.indexOf(part, at + 1);
+        }
+        return at;
     }
 
     private String head(int messageCount, boolean prompt) {
@@ -159,7 +189,8 @@ final class AnswerSpans {
 
     /** Where each message of the assistant begins by the generation prompt before it, by the index of the message; empty where that cannot be told. */
     private int[] starts() {
-        int first = turns.getFirst();
+        // There are others where it is asked for.
+        int first = turns.get(turns.getFirst() == 0 ? 1 : 0);
         String before = head(first, false);
         String head = head(first, true);
         List<Integer> answers = assistants();
@@ -186,8 +217,7 @@ final class AnswerSpans {
         if (encoder.endOfTurn().isEmpty()) {
             return Optional.empty();
         }
-        Span span = new Span(start, end(start, text.length(), turn));
-        return holdsWords(span, turn) ? Optional.of(span) : Optional.empty();
+        return span(start, text.length(), turn).filter(s -> holdsWords(s, turn));
     }
 
     private boolean holdsWords(Span span, int turn) {
@@ -195,10 +225,10 @@ final class AnswerSpans {
         return WORDS.stream().map(messages.get(turn).values()::get).allMatch(words -> !(words instanceof String s) || answer.contains(s.strip()));
     }
 
-    /** Where the answer that starts here ends: after the token that ends a generation, or at the limit where the template has no such token. */
-    private int end(int start, int limit, int turn) {
+    /** The answer that starts here, to and with the token that ends a generation, or to the limit where the template has no such token; nothing if that is missing. */
+    private Optional<Span> span(int start, int limit, int turn) {
         if (encoder.endOfTurn().isEmpty()) {
-            return limit;
+            return Optional.of(new Span(start, limit));
         }
         int ends = limit;
         boolean within = true;
@@ -209,7 +239,7 @@ final class AnswerSpans {
                 break;
             }
             if (Arrays.stream(stops).anyMatch(s -> s == p.token())) {
-                return p.end();
+                return Optional.of(new Span(start, p.end()));
             }
             if (within && turn < messages.size() - 1) {
                 // Another control token: still in this answer, or has the end gone missing?
@@ -217,8 +247,7 @@ final class AnswerSpans {
                 within = false;
             }
         }
-        throw new PanaceaException("message " + (turn + 1) + ": the model's chat template does not end this answer with "
-                + encoder.tokenizer().tokenName(encoder.endOfTurn().getAsInt()) + " as it ends others");
+        return Optional.empty();
     }
 
     private int firstControl(int start) {
@@ -238,11 +267,11 @@ final class AnswerSpans {
     // ---- one answer alone ----------------------------------------------------------------------------------------------
 
     private Span alone(int turn) {
-        String head = head(turn, true);
-        String before = head(turn, false);
+        String head = given(turn);
         int start = head.length();
         if (!text.startsWith(head)) {
             int same = commonLength(head, text);
+            String before = head(turn, false);
             if (same < before.length()) {
                 throw new PanaceaException("message " + (turn + 1) + ": the model's chat template renders the conversation otherwise once the answer is there than before it (from"
                         + " character " + same + " on), so what the model would be given cannot be trained; render the rows yourself and give them as prompt and completion, in"
@@ -252,7 +281,8 @@ final class AnswerSpans {
             notes.add("The model's chat template writes '" + visible(head.substring(start)) + "' before an answer that is to come, and not before one that is there; answers are"
                     + " trained from where both agree. To train with it, render the rows yourself and give them as prompt and completion");
         }
-        Span span = new Span(start, end(start, text.length(), turn));
+        Span span = span(start, text.length(), turn).orElseThrow(() -> new PanaceaException("message " + (turn + 1) + ": the model's chat template does not end this answer"
+                + " with " + encoder.tokenizer().tokenName(encoder.endOfTurn().getAsInt()) + " as it ends others"));
         if (!holdsWords(span, turn)) {
             notes.add("The model's chat template leaves out a part of some answers, such as their reasoning, or changes it. To train on it, render the rows yourself and give"
                     + " them as prompt and completion");

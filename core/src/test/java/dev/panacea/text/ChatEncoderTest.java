@@ -215,6 +215,36 @@ class ChatEncoderTest {
         assertThat(encoder.encode(List.of(Message.user("q"), Message.assistant("A"), Message.user("r"), Message.assistant("<think>2</think>B")))).as("nothing to drop").hasSize(1);
     }
 
+    /** A character's greeting, as in role play: there is no message before it that the template could render. */
+    @ParameterizedTest
+    @ValueSource(strings = {
+        "{% if messages[0].role == 'system' %}{{ messages[0].content }}{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+                + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% if loop.last and add_generation_prompt %}<|im_start|>assistant\n{% endif %}{% endfor %}",
+        "Be kind.<|im_end|>\n{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+                + "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"})
+    void anAnswerThatOpensTheConversation(String template) {
+        ChatEncoder encoder = encoder(template);
+        List<Message> messages = List.of(Message.assistant("<|im_start|>assistant\nHail"), Message.user("ask"), Message.assistant("answer"), Message.user("more"), Message.assistant("end"));
+        String all = "<|im_start|>assistant\nHail<|im_end|>answer<|im_end|>end<|im_end|>";
+        assertThat(encoder.tokenizer().decode(trained(encoder, messages), false)).isEqualTo(all);
+        assertThat(encoder.tokenizer().decode(trained(encoder, messages.subList(0, 1)), false)).isEqualTo("<|im_start|>assistant\nHail<|im_end|>");
+    }
+
+    /** As gpt-oss: the last answer ends otherwise than those before it. */
+    @Test
+    void anAnswerThatEndsOtherwiseOnceMoreMessagesFollow() {
+        ChatEncoder encoder = encoder("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{{ '</s>' if loop.last and m.role == 'assistant' else '<|im_end|>' }}{% endfor %}"
+                + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+        List<Message> messages = List.of(Message.user("ask"), Message.assistant("answer"), Message.user("more"), Message.assistant("end"));
+        assertThat(encoder.tokenizer().decode(trained(encoder, messages), false)).isEqualTo("answer</s>end</s>");
+    }
+
+    /** What is trained of all examples of a conversation. */
+    private static int[] trained(ChatEncoder encoder, List<Message> messages) {
+        return encoder.encode(messages).stream().flatMapToInt(e -> Arrays.stream(TextCases.trained(e))).toArray();
+    }
+
     @Test
     void aGenerationPromptThatAnswersLack() {
         ChatEncoder encoder = encoder("{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}<U>{{ m.content }}{% else %}<A>{{ m.content.split('</think>')[-1] }}<|im_end|>{% endif %}"
