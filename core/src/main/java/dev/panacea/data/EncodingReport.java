@@ -1,5 +1,7 @@
 package dev.panacea.data;
 
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 
 /**
@@ -17,9 +19,19 @@ public record EncodingReport(int rows, int dropped, int truncated, long tokens, 
         return tokens == 0 ? 0 : (double) targetTokens / tokens;
     }
 
+    /** Without what did not happen: {@code 287 examples, 45,120 tokens, 61.2 % of them trained; 3 cut at 512 tokens, 1 left out as nothing to train remained}. */
     @Override
     public String toString() {
-        return String.format(Locale.ROOT, "%,d of %,d examples, %,d tokens, %.1f %% of them trained; %,d cut at %,d tokens, %,d left out as no answer remained", rows - dropped,
-                rows, tokens, 100 * trainedFraction(), truncated, maxSeqLength, dropped);
+        int used = rows - dropped;
+        String examples = used == rows ? String.format(Locale.ROOT, "%,d", rows) : String.format(Locale.ROOT, "%,d of %,d", used, rows);
+        List<String> lost = new ArrayList<>();
+        if (truncated > 0) {
+            lost.add(String.format(Locale.ROOT, "%,d cut at %,d tokens", truncated, maxSeqLength));
+        }
+        if (dropped > 0) {
+            lost.add(String.format(Locale.ROOT, "%,d left out as nothing to train remained", dropped));
+        }
+        return examples + (rows == 1 ? " example" : " examples") + (tokens == 0 ? "" : String.format(Locale.ROOT, ", %,d tokens, %.1f %% of them trained", tokens, 100 * trainedFraction()))
+                + (lost.isEmpty() ? "" : "; " + String.join(", ", lost));
     }
 }

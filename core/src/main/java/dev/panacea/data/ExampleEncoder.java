@@ -4,10 +4,10 @@ import dev.panacea.kernels.PanaceaException;
 import dev.panacea.text.BpeTokenizer;
 import dev.panacea.text.ChatEncoder;
 import dev.panacea.text.ChatTemplate;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.stream.IntStream;
 
 /**
@@ -75,13 +75,30 @@ public final class ExampleEncoder {
         }
     }
 
+    /** Is told how far the encoding is. */
+    @FunctionalInterface
+    public interface Progress {
+        /**
+         * Called after every row, by one thread at a time, which need not be the one that waits for the encoding.
+         *
+         * @param rows rows that have been encoded
+         * @param all rows that there are
+         */
+        void encoded(int rows, int all);
+    }
+
+    /** As {@link #encode(List, Progress)}, telling nobody how far it is. */
+    public Encoded encode(List<Row> rows) {
+        return encode(rows, (done, all) -> {});
+    }
+
     /**
      * Encodes a data set, several rows at a time; the results are in the order of the rows.
      *
      * @throws PanaceaException when a row cannot be rendered, or no row has a target left
      */
-    public Encoded encode(List<Row> rows) {
-        Encoded encoded = new Encoded(encodeAll(rows), maxSeqLength);
+    public Encoded encode(List<Row> rows, Progress progress) {
+        Encoded encoded = new Encoded(encodeAll(rows, progress), maxSeqLength);
         if (encoded.rows.stream().noneMatch(EncodedRow::usable)) {
             throw new PanaceaException((rows.isEmpty() ? "" : rows.getFirst().place() + " and the other rows: ") + "no token would be trained: " + encoded.report()
                     + ". Raise the maximum sequence length, or look at the data");
@@ -94,13 +111,29 @@ public final class ExampleEncoder {
         return chat.map(ChatEncoder::notes).orElse(List.of());
     }
 
-    private List<EncodedRow> encodeAll(List<Row> rows) {
-        try {
-            return IntStream.range(0, rows.size()).parallel().mapToObj(i -> encode(rows.get(i))).toList();
-        } catch (RuntimeException e) {
-            // Which of several bad rows was met is chance, and the stream may have wrapped its exception: one by one the first is named.
-            return IntStream.range(0, rows.size()).mapToObj(i -> encode(rows.get(i))).toList();
+    /** Of several bad rows the first is named, whichever is met first: the rows after one that is known to be bad are passed over, those before it are not. */
+    private List<EncodedRow> encodeAll(List<Row> rows, Progress progress) {
+        EncodedRow[] encoded = new EncodedRow[rows.size()];
+        ConcurrentSkipListMap<Integer, RuntimeException> bad = new ConcurrentSkipListMap<>();
+        Object turn = new Object();
+        int[] done = {0};
+        IntStream.range(0, rows.size()).parallel().forEach(i -> {
+            if (!bad.isEmpty() && bad.firstKey() < i) {
+                return;
+            }
+            try {
+                encoded[i] = encode(rows.get(i));
+                synchronized (turn) {
+                    progress.encoded(++done[0], rows.size());
+                }
+            } catch (RuntimeException e) {
+                bad.put(i, e);
+            }
+        });
+        if (!bad.isEmpty()) {
+            throw bad.firstEntry().getValue();
         }
+        return List.of(encoded);
     }
 
     private EncodedRow encode(Row row) {

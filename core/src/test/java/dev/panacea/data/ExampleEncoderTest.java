@@ -10,6 +10,7 @@ import dev.panacea.text.GgufVocabulary;
 import dev.panacea.text.Message;
 import dev.panacea.text.TestVocabularies;
 import dev.panacea.text.Tokenizers;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
@@ -119,9 +120,32 @@ class ExampleEncoderTest {
         assertThat(report.targetTokens()).isEqualTo(encoded.examples().stream().mapToLong(TokenizedExample::targetTokens).sum());
         assertThat(report.trainedFraction()).isBetween(0.05, 0.5);
         assertThat(report).hasToString("3 of 4 examples, " + 3 * length + " tokens, " + String.format("%.1f", 100 * report.trainedFraction()) + " % of them trained; 2 cut at "
-                + length + " tokens, 1 left out as no answer remained");
+                + length + " tokens, 1 left out as nothing to train remained");
         assertThatThrownBy(() -> encoder(length).encode(rows(List.of(gone)))).isInstanceOf(PanaceaException.class).hasMessageContaining("no token would be trained");
         assertThatThrownBy(() -> encoder(1)).isInstanceOf(PanaceaException.class).hasMessageContaining("1");
+    }
+
+    /** What did not happen is not said, and one is not many. */
+    @Test
+    void aReportSaysWhatHappened() {
+        assertThat(new EncodingReport(1, 0, 0, 10, 5, 512)).hasToString("1 example, 10 tokens, 50.0 % of them trained");
+        assertThat(new EncodingReport(2000, 0, 1, 20_000, 5000, 512)).hasToString("2,000 examples, 20,000 tokens, 25.0 % of them trained; 1 cut at 512 tokens");
+        assertThat(new EncodingReport(3, 1, 0, 20, 10, 512)).hasToString("2 of 3 examples, 20 tokens, 50.0 % of them trained; 1 left out as nothing to train remained");
+        assertThat(new EncodingReport(1, 1, 1, 0, 0, 8)).hasToString("0 of 1 example; 1 cut at 8 tokens, 1 left out as nothing to train remained");
+    }
+
+    @Test
+    void everyRowIsProgress() {
+        List<Example> rows = IntStream.range(0, 300).mapToObj(i -> (Example) new Example.Text("row " + i)).toList();
+        List<Integer> told = new ArrayList<>();
+        encoder(100).encode(rows(rows), (done, all) -> {
+            assertThat(all).isEqualTo(300);
+            told.add(done);
+        });
+        assertThat(told).isEqualTo(IntStream.rangeClosed(1, 300).boxed().toList());
+        assertThatThrownBy(() -> encoder(100).encode(rows(rows), (done, all) -> {
+            throw new IllegalStateException("whoever listens has had enough");
+        })).hasMessage("whoever listens has had enough");
     }
 
     /** Rows are encoded side by side, which must not show. */

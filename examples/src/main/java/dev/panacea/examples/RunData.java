@@ -45,11 +45,11 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
         List<Row> rows = settings.data().map(file -> DataFile.read(file, settings.reading(), console)).orElseGet(RunData::bundled);
         String source = settings.data().map(Path::toString).orElse("the bundled doctor-patient dialogues");
         ExampleEncoder encoder = new ExampleEncoder(base.tokenizer(), ChatTemplate.Options.NONE, settings.training().maxSeqLength());
-        ExampleEncoder.Encoded training = encoder.encode(rows);
+        ExampleEncoder.Encoded training = encode(encoder, rows, console);
         ExampleEncoder.Encoded heldOut;
         String heldOutSource;
         if (settings.evalData().isPresent()) {
-            heldOut = encoder.encode(DataFile.read(settings.evalData().get(), settings.reading(), console));
+            heldOut = encode(encoder, DataFile.read(settings.evalData().get(), settings.reading(), console), console);
             heldOutSource = settings.evalData().get().toString();
         } else {
             Splits<ExampleEncoder.EncodedRow> split = Splits.heldOut(training.rows(), HELD_OUT, settings.training().seed(), ExampleEncoder.EncodedRow::usable);
@@ -69,6 +69,13 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
         int[] stopTokens = chat.map(ChatEncoder::stopTokens).orElseGet(base.tokenizer()::endTokens);
         return new RunData(source, heldOutSource, training.examples(), training.report(), heldOut.examples(), heldOut.report(), Question.of(asked, base.tokenizer(), most, longest), stopTokens,
                 Question.toAsk(asked), notes(base.tokenizer(), encoder, chat));
+    }
+
+    private static ExampleEncoder.Encoded encode(ExampleEncoder encoder, List<Row> rows, Console console) {
+        DataProgress progress = new DataProgress("Encoding", console);
+        ExampleEncoder.Encoded encoded = encoder.encode(rows, (done, all) -> progress.at(done, (double) done / all));
+        console.endLine();
+        return encoded;
     }
 
     private static List<String> notes(BpeTokenizer tokenizer, ExampleEncoder encoder, Optional<ChatEncoder> chat) {
