@@ -14,6 +14,7 @@ import dev.panacea.kernels.PanaceaException;
 import dev.panacea.llama.LlamaModel;
 import dev.panacea.llama.Quantization;
 import dev.panacea.lora.LoraAdapter;
+import dev.panacea.text.BpeTokenizer;
 import dev.panacea.text.ChatEncoder;
 import dev.panacea.text.ChatTemplate;
 import dev.panacea.text.Message;
@@ -52,14 +53,27 @@ final class Chat {
                 LlamaModel model = load(settings, trained, base, kernels);
                 LoraAdapter adapter = LoraAdapter.fromPeft(model, trained)) {
             adapter.attachTo(model);
-            ChatEncoder chat = ChatEncoder.of(base.tokenizer(), ChatTemplate.Options.NONE);
-            int[] prompt = chat.encodePrompt(List.of(Message.user(question)));
+            Prompt prompt = prompt(question, base.tokenizer(), settings.output(), console);
             Tokenizer.StreamDecoder decoder = base.tokenizer().streamDecoder(true);
             console.line("");
-            new Generator(model).generate(prompt, new GenerationConfig(settings.answerTokens(), 0, 0, 1, REPETITION_PENALTY, 0), chat.stopTokens(), id -> console.stream(decoder.push(id)));
+            new Generator(model).generate(prompt.ids, new GenerationConfig(settings.answerTokens(), 0, 0, 1, REPETITION_PENALTY, 0), prompt.stopTokens, id -> console.stream(decoder.push(id)));
             console.stream(decoder.flush());
             console.endLine();
         }
+    }
+
+    /** What the model is given, and what ends its answer. */
+    private record Prompt(int[] ids, int[] stopTokens) {}
+
+    /** The question as the training had it: through the chat template, or as it stands where the data were plain text or the model has no template. */
+    private static Prompt prompt(String question, BpeTokenizer tokenizer, OutputFolder output, Console console) {
+        Optional<String> template = metric(output, "data", "chat_template");
+        if (template.isEmpty() ? tokenizer.chatTemplate().isPresent() : !template.get().equals("false")) {
+            ChatEncoder chat = ChatEncoder.of(tokenizer, ChatTemplate.Options.NONE);
+            return new Prompt(chat.encodePrompt(List.of(Message.user(question))), chat.stopTokens());
+        }
+        console.line("Note: asked as it stands, without a chat template, as " + (template.isEmpty() ? "the model has none" : "what the adapter was trained on"));
+        return new Prompt(tokenizer.encodeRendered(question, true, Integer.MAX_VALUE), tokenizer.endTokens());
     }
 
     private static BaseModel open(Settings settings, PeftAdapter trained, Console console) {
@@ -79,18 +93,22 @@ final class Chat {
         return base.load(kernels, settings.quantization().or(() -> quantization(settings.output())).orElseGet(base::quantization));
     }
 
-    /** What the adapter's weights were trained on, by the metrics beside it; nothing without these. */
+    /** How the weights were held when the adapter was trained on them. */
     private static Optional<Quantization> quantization(OutputFolder output) {
+        return metric(output, "settings", "quantization").flatMap(name -> Arrays.stream(Quantization.values()).filter(q -> q.name().equalsIgnoreCase(name)).findFirst());
+    }
+
+    /** A value in an object of the metrics beside the adapter; nothing where these are missing or do not have it. */
+    private static Optional<String> metric(OutputFolder output, String object, String name) {
         if (!Files.isRegularFile(output.metrics())) {
             return Optional.empty();
         }
         try (JsonParser json = new JsonFactory().createParser(output.metrics().toFile())) {
             json.nextToken();
-            String name = enter(json, "settings") && enter(json, "quantization") ? json.getText() : "";
-            return Arrays.stream(Quantization.values()).filter(q -> q.name().equalsIgnoreCase(name)).findFirst();
+            return enter(json, object) && enter(json, name) ? Optional.of(json.getText()) : Optional.empty();
         } catch (IOException e) {
             String reason = e instanceof JsonProcessingException broken ? JsonErrors.reason(broken) : e.getMessage();
-            throw new PanaceaException("Cannot read " + output.metrics() + " to see what the adapter was trained with: " + reason + ". Give --quantization", e);
+            throw new PanaceaException("Cannot read " + output.metrics() + " to see what the adapter was trained with: " + reason + ". Mend it, or move it away", e);
         }
     }
 

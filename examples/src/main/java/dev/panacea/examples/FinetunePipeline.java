@@ -197,7 +197,7 @@ final class FinetunePipeline {
     }
 
     private static RunRecord.Data about(RunData data) {
-        return new RunRecord.Data(data.source(), data.heldOutSource(), data.training().size(), data.heldOut().size(), data.report().trainedFraction(), data.toAsk());
+        return new RunRecord.Data(data.source(), data.heldOutSource(), data.training().size(), data.heldOut().size(), data.report().trainedFraction(), data.chatTemplate(), data.toAsk());
     }
 
     private static List<RunRecord.Sample> samples(RunData data, Optional<Measurement> before, Measurement after) {

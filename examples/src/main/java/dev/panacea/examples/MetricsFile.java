@@ -40,7 +40,8 @@ final class MetricsFile {
                 .put("held_out_source", run.data().heldOutSource())
                 .put("training_examples", run.data().trainingExamples())
                 .put("held_out_examples", run.data().heldOutExamples())
-                .put("trained_share_of_tokens", run.data().trainedShare());
+                .put("trained_share_of_tokens", run.data().trainedShare())
+                .put("chat_template", run.data().chatTemplate());
         ObjectNode evaluation = root.putObject("evaluation");
         score(evaluation, "as_loaded", run.asLoaded());
         score(evaluation, "before", run.before());

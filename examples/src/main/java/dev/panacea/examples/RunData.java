@@ -30,11 +30,12 @@ import java.util.stream.Collectors;
  * @param heldOutSource where the held-out ones come from
  * @param questions the held-out questions that the model is to answer
  * @param stopTokens what ends an answer in the training data
+ * @param chatTemplate whether any of it is a conversation, which goes through the model's chat template; else all is plain text, as it stands
  * @param toAsk a short held-out question, for a person to try
  * @param notes what a person should know of the data, a sentence each
  */
 record RunData(String source, String heldOutSource, List<TokenizedExample> training, EncodingReport report, List<TokenizedExample> heldOut, EncodingReport heldOutReport,
-        List<Question> questions, int[] stopTokens, String toAsk, List<String> notes) {
+        List<Question> questions, int[] stopTokens, boolean chatTemplate, String toAsk, List<String> notes) {
     static final String BUNDLED = "dialogues.jsonl";
     private static final double HELD_OUT = 0.1;
     /** Of the questions, so many answers are shown in full. */
@@ -68,7 +69,7 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
         Optional<ChatEncoder> chat = Question.chat(rows, base.tokenizer());
         int[] stopTokens = chat.map(ChatEncoder::stopTokens).orElseGet(base.tokenizer()::endTokens);
         return new RunData(source, heldOutSource, training.examples(), training.report(), heldOut.examples(), heldOut.report(), Question.of(asked, base.tokenizer(), most, longest), stopTokens,
-                Question.toAsk(asked), notes(base.tokenizer(), encoder, chat));
+                chat.isPresent(), Question.toAsk(asked), notes(base.tokenizer(), encoder, chat));
     }
 
     private static ExampleEncoder.Encoded encode(ExampleEncoder encoder, List<Row> rows, Console console) {

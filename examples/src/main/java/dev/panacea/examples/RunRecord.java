@@ -62,9 +62,10 @@ record RunRecord(
      * What it was tuned on.
      *
      * @param trainedShare share of the training tokens that the loss counts
+     * @param chatTemplate whether any of it went through the model's chat template; else all was plain text, as it stands
      * @param question a short held-out question, for a person to try
      */
-    record Data(String source, String heldOutSource, int trainingExamples, int heldOutExamples, double trainedShare, String question) {}
+    record Data(String source, String heldOutSource, int trainingExamples, int heldOutExamples, double trainedShare, boolean chatTemplate, String question) {}
 
     /**
      * How well the held-out data were met.

@@ -225,6 +225,24 @@ class FinetunePipelineTest {
         assertThat(metrics.at("/samples")).isEmpty();
     }
 
+    /** What was trained without the chat template is asked without it, by a model that may have none. */
+    @Test
+    void plainPromptsAreAskedAsTheyStand() throws IOException {
+        Path base = TinyModel.write(folder.resolve("base"));
+        Path config = base.resolve("tokenizer_config.json");
+        Files.writeString(config, "{\"bos_token\": \"<|im_start|>\", \"eos_token\": \"<|im_end|>\"}");
+        Path rows = Files.writeString(folder.resolve("pc.jsonl"), "{\"prompt\": \"What is this? ->\", \"completion\": \" aaaa\"}\n".repeat(20));
+        Path output = folder.resolve("out");
+        Run run = Run.of("--model", base.toString(), "--data", rows.toString(), "--output", output.toString(), "--learning-rate", "0.05", "--epochs", "20", "--answers", "2",
+                "--answer-tokens", "8");
+        assertThat(run.err()).isEmpty();
+        assertThat(run.out()).contains("without the model's chat template", "18 examples, ", "2 examples, ").doesNotContain("0 cut", "left out");
+        assertThat(new JsonMapper().readTree(output.resolve("metrics.json").toFile()).at("/data/chat_template").isBoolean()).isTrue();
+        Run chat = Run.of("--chat", "What is this? ->", "--output", output.toString(), "--answer-tokens", "10");
+        assertThat(chat.err()).isEmpty();
+        assertThat(chat.out()).contains("Note: asked as it stands, without a chat template, as what the adapter was trained on").endsWith(" aaaa\n");
+    }
+
     private static List<String> files(Path folder) throws IOException {
         try (var entries = Files.list(folder)) {
             return entries.map(p -> p.getFileName().toString()).sorted().toList();

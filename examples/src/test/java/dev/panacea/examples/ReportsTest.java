@@ -50,7 +50,7 @@ class ReportsTest {
         phases.put("find_model", Duration.ofMillis(1500));
         phases.put("train", Duration.ofSeconds(90));
         return new RunRecord(Instant.parse("2026-01-02T03:04:05Z"), settings, model,
-                new RunRecord.Data("rows.csv", "a tenth of rows.csv", 90, 10, 0.6, "what is this?"), 1234, Optional.of(new RunRecord.Score(new HeldOutLoss(3.174, 4000), bleu)),
+                new RunRecord.Data("rows.csv", "a tenth of rows.csv", 90, 10, 0.6, true, "what is this?"), 1234, Optional.of(new RunRecord.Score(new HeldOutLoss(3.174, 4000), bleu)),
                 Optional.of(new RunRecord.Score(new HeldOutLoss(3.383, 4000), bleu)), new RunRecord.Score(new HeldOutLoss(after, 4000), bleu),
                 new TrainingResult(steps, 12_000, Duration.ofSeconds(30), PLAN, OptionalLong.of(700_000_000)), List.of(new RunRecord.Sample(text, text, Optional.of(text), text)), memory, phases,
                 new RunRecord.Machine("1.0", "cpu AVX2, 2 threads", "25", "Linux"));
