@@ -86,6 +86,11 @@ record CsvDialect(char separator, Quoting quoting) {
         return sample(sample, whole).records;
     }
 
+    /** For people: {@code ';'}, {@code a tab}. */
+    String separatorName() {
+        return separator == '\t' ? "a tab" : "'" + separator + "'";
+    }
+
     /** For people: {@code CSV with ';'}. */
     String displayName() {
         return separator == '\t' ? "tab-separated values" + (quoting == Quoting.NONE ? ", quotes as characters" : "")

@@ -22,6 +22,8 @@ import java.util.stream.IntStream;
 final class CsvRows {
     /** Excel's own line that says how values are separated. */
     private static final Pattern SEPARATOR_LINE = Pattern.compile("\\A\"?sep=(.)\"?[ ,;\\t]*(\\r\\n|\\n|\\r)", Pattern.CASE_INSENSITIVE);
+    /** The line that is drawn under the header of a table. */
+    private static final Pattern RULE = Pattern.compile("(?=.*[|+])(?=.*--)[|+:\\-\\s]+");
     private static final int LONGEST_NAME = 40;
     private static final int MOST_WORDS = 4;
 
@@ -43,6 +45,7 @@ final class CsvRows {
      * @throws BadData when there is no header and no way without
      */
     CsvRows(BufferedReader in, String sample, boolean whole, OptionalInt separator, Map<String, String> wanted, long maxRow, Consumer<String> note) throws IOException {
+        refuseDrawnTables(sample);
         Matcher line = SEPARATOR_LINE.matcher(sample);
         boolean said = line.find();
         String rest = said ? sample.substring(line.end()) : sample;
@@ -51,6 +54,13 @@ final class CsvRows {
         records = new CsvRecords(in, dialect, said ? 2 : 1, maxRow);
         List<List<String>> first = dialect.firstRecords(rest, whole);
         this.wanted = header(first, wanted, note);
+    }
+
+    /** Tables for the eye, as Markdown, psql and mysql have them: the line under the header would be a row, and the blanks around a value part of it. */
+    private static void refuseDrawnTables(String sample) {
+        if (sample.lines().limit(2).anyMatch(line -> RULE.matcher(line).matches())) {
+            throw new BadData("", "a table drawn with lines of dashes (Markdown, or printed by a database's shell), which is not read; write it as CSV");
+        }
     }
 
     /** For people: {@code CSV with ';'}. */
@@ -78,11 +88,14 @@ final class CsvRows {
         boolean header = known || isHeader(first);
         for (int i = 0; i < start.size(); i++) {
             String number = Integer.toString(i + 1);
-            names.add(!header ? number : start.get(i).isBlank() ? "column " + number : start.get(i).strip());
+            names.add(!header ? number : RowColumns.stripped(start.get(i)).isEmpty() ? "column " + number : RowColumns.stripped(start.get(i)));
         }
         if (header) {
             records.next();
-            refuseTwins();
+            tellTwinsApart();
+        }
+        if (known && hasRowNames(first)) {
+            names.addFirst("row");
         }
         boolean numbered = !known && !asked.isEmpty() && asked.values().stream().allMatch(n -> isNumber(n, start.size()));
         if (numbered) {
@@ -111,12 +124,23 @@ final class CsvRows {
         return Map.of("question", "1", "answer", "2");
     }
 
-    private void refuseTwins() {
+    /** R writes a table with the numbers of its rows before the values, and no name above them. */
+    private static boolean hasRowNames(List<List<String>> first) {
+        return first.size() > 1 && IntStream.range(1, first.size()).allMatch(i -> first.get(i).size() == first.getFirst().size() + 1 && first.get(i).getFirst().equals(Integer.toString(i)));
+    }
+
+    /** Of several columns of one name those after the first get their number into the name, unless it matters which is which. */
+    private void tellTwinsApart() {
         Set<String> seen = new HashSet<>();
-        for (String name : names) {
-            if (!seen.add(RowColumns.normalized(name))) {
-                throw new BadData("line " + records.line(), "two columns are named '" + RowParser.shortened(name) + "'");
+        for (int i = 0; i < names.size(); i++) {
+            String name = names.get(i);
+            if (seen.add(name)) {
+                continue;
             }
+            if (RowParser.meanings().contains(RowColumns.normalized(name))) {
+                throw new BadData("line " + records.line(), "two columns are named '" + RowParser.shortened(name) + "'; rename one of them");
+            }
+            names.set(i, name + " (column " + (i + 1) + ")");
         }
     }
 
@@ -149,7 +173,7 @@ final class CsvRows {
             String place = "row " + ++number + " (line " + records.line() + ")";
             if (values.size() < names.size() || values.stream().skip(names.size()).anyMatch(v -> !v.isBlank())) {
                 throw new BadData(place, values.size() + (values.size() == 1 ? " value" : " values") + " where " + names.size() + " are expected ("
-                        + RowColumns.list(names) + "); a value that contains '" + dialect.separator() + "' must stand in quotes");
+                        + RowColumns.list(names) + "); a value that contains " + dialect.separatorName() + " must stand in quotes");
             }
             Map<String, Object> row = new LinkedHashMap<>();
             for (int i = 0; i < names.size(); i++) {

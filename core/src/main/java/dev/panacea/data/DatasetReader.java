@@ -39,6 +39,8 @@ public final class DatasetReader {
     private final Map<String, String> used = new LinkedHashMap<>();
     private final Set<String> unused = new LinkedHashSet<>();
     private final Set<String> notes = new LinkedHashSet<>();
+    private final Map<String, Seen> maybeMissing = new LinkedHashMap<>();
+    private final Seen lost = new Seen();
     private long size;
     private long bytesRead;
     private int count;
@@ -167,6 +169,10 @@ public final class DatasetReader {
         try (InputStream bytes = new Counted(Files.newInputStream(file)); BufferedReader in = new BufferedReader(encoding.reader(bytes), 1 << 16)) {
             form = read(in);
         }
+        maybeMissing.forEach((what, seen) -> note(what + " is taken as text, " + seen + ", though programs write that where a value is missing"));
+        if (lost.rows > 0) {
+            note("characters were lost before (\"\uFFFD\" or half of a surrogate pair stands for them), " + lost);
+        }
         if (count == 0) {
             throw new BadData("", "there are no rows in it");
         }
@@ -181,8 +187,13 @@ public final class DatasetReader {
         for (int k; n < SAMPLE && (k = in.read(start, n, SAMPLE - n)) > 0;) {
             n += k;
         }
-        String sample = new String(start, 0, n);
+        int marks = 0;
+        while (marks < n && start[marks] == RowColumns.BYTE_ORDER_MARK) {
+            marks++;
+        }
+        String sample = new String(start, marks, n - marks);
         in.reset();
+        in.skip(marks);
         if (sample.isBlank()) {
             return "";
         }
@@ -226,14 +237,23 @@ public final class DatasetReader {
         if (!(row instanceof Map<?, ?> columns)) {
             throw new BadRow("is not a JSON object with columns but " + RowColumns.kind(row));
         }
-        Example example = parser.parse(columns, this::remember);
+        Example example = parser.parse(columns, parsed -> remember(parsed, place));
+        if (LostCharacters.in(example)) {
+            lost.at(place);
+        }
         sink.accept(new Row(file + ", " + place, example));
         if (count % PROGRESS_ROWS == 0) {
             progress.read(count, Math.min(1, (double) bytesRead / size));
         }
     }
 
-    private void remember(RowColumns row) {
+    private void remember(RowColumns row, String place) {
+        row.maybeMissing().forEach((name, text) -> {
+            String what = "\"" + text + "\" in '" + name + "'";
+            if (maybeMissing.size() < MOST_NAMES || maybeMissing.containsKey(what)) {
+                maybeMissing.computeIfAbsent(what, w -> new Seen()).at(place);
+            }
+        });
         row.used().forEach((name, meaning) -> {
             if (used.size() < MOST_NAMES) {
                 used.putIfAbsent(name, meaning);
@@ -243,6 +263,21 @@ public final class DatasetReader {
             if (unused.size() < MOST_NAMES) {
                 unused.add(name);
             }
+        }
+    }
+
+    /** How often something is in the file, and where first. */
+    private static final class Seen {
+        private String first;
+        private long rows;
+
+        void at(String place) {
+            first = rows++ == 0 ? place : first;
+        }
+
+        @Override
+        public String toString() {
+            return "in " + (rows == 1 ? first : rows + " rows, first in " + first);
         }
     }
 

@@ -28,6 +28,6 @@ public record DatasetSummary(String format, String encoding, long rows, Map<Stri
     public String toString() {
         String used = columns.entrySet().stream().map(c -> c.getKey().equals(c.getValue()) ? c.getKey() : c.getKey() + " → " + c.getValue()).collect(Collectors.joining(", "));
         return format + ", " + encoding + ", " + (columns.size() == 1 ? "column " : "columns ") + used
-                + (unused.isEmpty() ? "" : "; not used: " + unused.stream().limit(20).map(RowParser::shortened).collect(Collectors.joining(", ")) + (unused.size() > 20 ? " and more" : ""));
+                + (unused.isEmpty() ? "" : "; not used: " + unused.stream().limit(20).map(n -> n.isBlank() ? "\"" + n + "\"" : RowParser.shortened(n)).collect(Collectors.joining(", ")) + (unused.size() > 20 ? " and more" : ""));
     }
 }

@@ -4,6 +4,7 @@ import dev.panacea.kernels.PanaceaException;
 import dev.panacea.text.BpeTokenizer;
 import dev.panacea.text.ChatEncoder;
 import dev.panacea.text.ChatTemplate;
+import dev.panacea.text.Message;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
@@ -150,17 +151,22 @@ public final class ExampleEncoder {
         return e.length() <= maxSeqLength ? e : new TokenizedExample(Arrays.copyOf(e.inputIds(), maxSeqLength), Arrays.copyOf(e.labels(), maxSeqLength));
     }
 
-    /** The examples of one row, of whatever length; most rows give one. */
+    /** The examples of one row, of whatever length; most rows give one, and a conversation that says of all its answers that they are not trained gives none. */
     public List<TokenizedExample> encode(Example row) {
         return encode(row, Integer.MAX_VALUE);
     }
 
     private List<TokenizedExample> encode(Example row, int most) {
         return switch (row) {
+            case Example.Conversation c when c.messages().stream().skip(c.firstTrained()).noneMatch(ExampleEncoder::isTrained) -> List.of();
             case Example.Conversation c -> chat().encode(c.messages(), c.firstTrained(), c.options(), most);
             case Example.Text t -> List.of(rendered("", t.text(), most));
             case Example.PromptCompletion p -> List.of(rendered(p.prompt(), p.completion(), most));
         };
+    }
+
+    private static boolean isTrained(Message m) {
+        return m.role().equals("assistant") && m.trained();
     }
 
     /** The chat encoder of the model, made when first needed: plain text needs no chat template. */

@@ -8,10 +8,12 @@ import java.util.Optional;
 /** What a file is by its first bytes, when it is no text of ours: people give a program what they have. */
 final class FileKind {
     /** So many bytes tell. */
-    static final int BYTES = 512;
+    static final int BYTES = 4096;
 
     private static final String FROM_PYTHON = "write it as JSON Lines, in Python with datasets or pandas: to_json(\"data.jsonl\", orient=\"records\", lines=True)";
     private static final String UNPACK = "unpack it first";
+    private static final String SAVE_THERE = "save it as CSV (UTF-8) there";
+    private static final String INTO_ROWS = "its text must be brought into rows of questions and answers first";
     private static final String EXPORT = "export the rows as CSV or JSON Lines";
 
     private record Signature(int at, String bytes, String name, String remedy) {}
@@ -39,7 +41,7 @@ final class FileKind {
             new Signature(0, "Rar!", "a RAR archive", UNPACK),
             new Signature(257, "ustar", "a tar archive", UNPACK),
             new Signature(0, "SQLite format 3\u0000", "an SQLite database", EXPORT),
-            new Signature(0, "%PDF", "a PDF", "its text must be brought into rows of questions and answers first"),
+            new Signature(0, "%PDF", "a PDF", INTO_ROWS),
             new Signature(0, "{\\rtf", "an RTF document", "save it as plain text (CSV or JSON Lines)"),
             new Signature(0, "GGUF", "a model in GGUF, not data", "name a file of rows"),
             new Signature(0, "\u0089PNG", "a picture", "name a file of rows"),
@@ -56,9 +58,10 @@ final class FileKind {
     static Optional<String> notText(byte[] start) {
         String bytes = new String(start, StandardCharsets.ISO_8859_1);
         if (bytes.startsWith("PK\u0003\u0004")) {
-            boolean excel = bytes.contains("xl/") || bytes.contains("[Content_Types].xml");
-            boolean calc = bytes.contains("opendocument.spreadsheet");
-            return Optional.of(excel || calc ? "is " + (excel ? "an Excel file (xlsx)" : "a LibreOffice spreadsheet") + "; save it as CSV (UTF-8) there" : "is a zip archive; " + UNPACK);
+            return Optional.of("is " + (bytes.contains("word/") || bytes.contains("opendocument.text") ? "a text document (Word, LibreOffice); " + INTO_ROWS
+                    : bytes.contains("xl/") ? "an Excel file (xlsx); " + SAVE_THERE
+                    : bytes.contains("[Content_Types].xml") ? "an Excel or Word file (xlsx, docx); " + SAVE_THERE
+                    : bytes.contains("opendocument.spreadsheet") ? "a LibreOffice spreadsheet; " + SAVE_THERE : "a zip archive; " + UNPACK));
         }
         String text = bytes.stripLeading().toLowerCase(Locale.ROOT);
         if (text.startsWith("<!doctype") || text.startsWith("<html") || text.startsWith("<?xml")) {

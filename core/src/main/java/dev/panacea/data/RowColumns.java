@@ -13,6 +13,12 @@ import java.util.Set;
  * tables bring every column in every row.
  */
 final class RowColumns {
+    static final char BYTE_ORDER_MARK = '\uFEFF';
+
+    /** What pandas takes for a missing value when it reads CSV, databases' NULL, and the errors of spreadsheets. */
+    private static final Set<String> NO_VALUE = Set.of("NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "NaN", "nan", "-nan", "NULL", "null", "None", "\\N", "#REF!", "#VALUE!",
+            "#NAME?", "#DIV/0!", "#NULL!", "#NUM!");
+
     private record Column(String name, Object value) {}
 
     private final Map<String, Column> columns = new LinkedHashMap<>();
@@ -41,9 +47,11 @@ final class RowColumns {
                 }
                 return;
             }
-            Column twin = columns.put(own, new Column(name, value));
-            if (twin != null) {
-                throw new BadRow("has two columns '" + RowParser.shortened(own) + "'");
+            Column twin = columns.putIfAbsent(own, new Column(name, value));
+            if (twin != null && RowParser.meanings().contains(own)) {
+                throw new BadRow("has two columns '" + RowParser.shortened(own) + "'; say which of '" + twin.name + "' and '" + name + "' to take");
+            } else if (twin != null && !isAbsent(value)) {
+                unused.add(name);
             }
         });
     }
@@ -56,8 +64,26 @@ final class RowColumns {
                 .orElseThrow(() -> new BadRow("has no column '" + name + "'; it has " + list(row.keySet())));
     }
 
+    /** A name as it is compared: in lower case, without what cannot be seen around it. */
     static String normalized(String name) {
-        return name.strip().toLowerCase(Locale.ROOT);
+        return stripped(name).toLowerCase(Locale.ROOT);
+    }
+
+    /** Without blanks of any kind around it, nor the byte order mark that some programs write inside the first quotes. */
+    static String stripped(String name) {
+        int from = 0;
+        int to = name.length();
+        while (from < to && isInvisible(name.charAt(from))) {
+            from++;
+        }
+        while (from < to && isInvisible(name.charAt(to - 1))) {
+            to--;
+        }
+        return name.substring(from, to);
+    }
+
+    private static boolean isInvisible(char c) {
+        return Character.isWhitespace(c) || Character.isSpaceChar(c) || c == BYTE_ORDER_MARK;
     }
 
     static boolean isAbsent(Object value) {
@@ -113,6 +139,17 @@ final class RowColumns {
     /** What each used column is used as, by its name in the file. */
     Map<String, String> used() {
         return used;
+    }
+
+    /** Of the used columns, by name, those whose text is what other programs write where there is no value; it is text like any other here. */
+    Map<String, String> maybeMissing() {
+        Map<String, String> found = new LinkedHashMap<>();
+        for (Column c : columns.values()) {
+            if (c.value instanceof String text && text.length() < 20 && used.containsKey(c.name) && NO_VALUE.contains(text.strip())) {
+                found.put(c.name, text.strip());
+            }
+        }
+        return found;
     }
 
     /** Columns with a value that nothing has used. */

@@ -76,6 +76,12 @@ final class RowParser {
         }
         refuseOtherMedia(row);
         Example example = example(row);
+        wanted.forEach((meaning, name) -> {
+            if (row.has(meaning) && !row.used().containsKey(row.original(meaning))) {
+                throw new BadRow("has no use for '" + row.original(meaning) + "' as '" + meaning + "' beside " + RowColumns.list(row.used().keySet())
+                        + "; leave it out of the columns to take");
+            }
+        });
         used.accept(row);
         return example;
     }
@@ -104,6 +110,9 @@ final class RowParser {
                 }
             }
             if (present(row, "text", empty)) {
+                if (row.has("role") && row.has("message_id")) {
+                    throw singleMessage();
+                }
                 return new Example.Text(row.text("text", "text"));
             }
         }
@@ -268,6 +277,9 @@ final class RowParser {
         if (verdict && row.has("completion")) {
             throw new BadRow("is preference data (a 'label' of true or false), which is for KTO; Panacea does not do that. Keep the rows whose label is true, without the column");
         }
+        if (row.peek("kto_tag") instanceof Boolean) {
+            throw new BadRow("is preference data ('kto_tag'), which is for KTO; Panacea does not do that. Keep the rows whose tag is true, without the column");
+        }
     }
 
     private static void refuseOtherMedia(RowColumns row) {
@@ -289,7 +301,7 @@ final class RowParser {
             return new BadRow("is tokenized already ('input_ids'); its text is needed");
         }
         if (row.named("role") && row.named("content") || row.named("from") && row.named("value")) {
-            return new BadRow("is a single message where a whole dialogue is expected; put the messages of a dialogue into a list under 'messages'");
+            return singleMessage();
         }
         String columns = "has the columns " + row.names();
         for (List<String> pair : EXCHANGES) {
@@ -299,6 +311,10 @@ final class RowParser {
             }
         }
         return new BadRow(columns + ", which are not understood; say which to take, as in question=NAME,answer=NAME. Understood are: " + UNDERSTOOD);
+    }
+
+    private static BadRow singleMessage() {
+        return new BadRow("is a single message where a whole dialogue is expected; put the messages of a dialogue into a list under 'messages'");
     }
 
     static String shortened(String text) {

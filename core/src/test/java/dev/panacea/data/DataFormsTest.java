@@ -116,6 +116,61 @@ class DataFormsTest {
     }
 
     @Test
+    void namesWithWhatCannotBeSeenAroundThem() throws IOException {
+        for (String csv : List.of("\"\uFEFFquestion\",answer\nq,a\n", "\uFEFF\uFEFFquestion,answer\nq,a\n", "question\u00A0,\u2009 answer\nq,a\n")) {
+            assertThat(examples(read(csv))).containsExactly(exchange("q", "a"));
+        }
+        assertThat(examples(read("\uFEFF\uFEFF{\"question\": \"q\", \"answer\": \"a\"}\n"))).containsExactly(exchange("q", "a"));
+    }
+
+    /** Two columns of one name matter where they are used. */
+    @Test
+    void columnsOfTheSameName() throws IOException {
+        Dataset data = read("question,answer,note,note\nq,a,x,y\n");
+        assertThat(examples(data)).containsExactly(exchange("q", "a"));
+        assertThat(data.summary().unused()).containsExactly("note", "note (column 4)");
+        refused("question,answer,answer\nq,a,b\n", "line 1", "two columns are named 'answer'");
+        refused("question,answer,Answer\nq,a,b\n", "row 1 (line 2)", "two columns 'answer'", "'Answer'");
+        assertThat(examples(read("question,answer,Answer\nq,a,b\n", StandardCharsets.UTF_8, columns("question", "question", "answer", "Answer")))).containsExactly(exchange("q", "b"));
+    }
+
+    /** As R's write.table has it. */
+    @Test
+    void rowNumbersWithoutAName() throws IOException {
+        Dataset data = read("\"question\"\t\"answer\"\n\"1\"\t\"q, r\"\t\"a\"\n\"2\"\t\"s\"\t\"b\"\n");
+        assertThat(examples(data)).containsExactly(exchange("q, r", "a"), exchange("s", "b"));
+        assertThat(data.summary().unused()).containsExactly("row");
+        refused("question,answer\n1,q,a\nWhy,so?,b\n", "3 values where 2 are expected", "must stand in quotes");
+        refused("question\tanswer\nq\ta\nq\n", "a value that contains a tab");
+    }
+
+    /** Programs write words where there is no value; they may also be an answer. */
+    @Test
+    void whatMayBeAMissingValueIsPointedAt() throws IOException {
+        Dataset data = read("question,answer,note\nq,yes,NA\nq,NA,\nr,NA,\ns,#N/A,\nNA?,no nan,\n");
+        assertThat(data.rows()).hasSize(5);
+        assertThat(data.summary().notes()).containsExactly(
+                "\"NA\" in 'answer' is taken as text, in 2 rows, first in row 2 (line 3), though programs write that where a value is missing",
+                "\"#N/A\" in 'answer' is taken as text, in row 4 (line 5), though programs write that where a value is missing");
+    }
+
+    @Test
+    void lostCharactersArePointedAt() throws IOException {
+        String rows = "{'text': 'whole \\ud83d\\ude00'}\n{'text': 'half \\ud83d'}\n{'prompt': 'p', 'completion': 'c\uFFFDd'}\n"
+                + "{'messages': [{'role': 'user', 'content': '\\ude00'}, {'role': 'assistant', 'content': 'a'}]}\n";
+        assertThat(read(rows.replace('\'', '"')).summary().notes()).contains(
+                "characters were lost before (\"\uFFFD\" or half of a surrogate pair stands for them), in 3 rows, first in line 2");
+        assertThat(read("text\n\uD83D\uDE00\n").summary().notes()).isEmpty();
+    }
+
+    @Test
+    void tablesDrawnForTheEyeAreNamed() {
+        refused("| question | answer |\n|:---|---:|\n| q | a |\n", "Markdown", "CSV");
+        refused(" question | answer \n----------+--------\n q        | a\n(1 row)\n", "drawn");
+        refused("+----------+--------+\n| question | answer |\n+----------+--------+\n", "drawn");
+    }
+
+    @Test
     void noHeader() throws IOException {
         Dataset data = read("What is flu?;An infection.\nWhat is tea?;A drink.\n");
         assertThat(examples(data)).containsExactly(exchange("What is flu?", "An infection."), exchange("What is tea?", "A drink."));
@@ -124,6 +179,7 @@ class DataFormsTest {
         assertThat(examples(read("7,What is flu?,An infection.\n", StandardCharsets.UTF_8, columns("question", "2", "answer", "3"))))
                 .containsExactly(exchange("What is flu?", "An infection."));
         refused("7,What is flu?,An infection.\n", "without a header", "question=1,answer=2");
+        refused("{\"Frage\": \"q\", \"A\": \"a\"}".getBytes(StandardCharsets.UTF_8), columns("system", "Frage", "text", "A"), "no use for 'Frage' as 'system'");
         refused("Once upon a time. There was a file\nof prose, and nothing else.\n", "neither JSON nor CSV", "Once upon a time");
         refused("# Notes\n\nProse, with commas, and more.\n", "neither JSON nor CSV", "# Notes");
         refused("prompt\np\n", "answer to 'prompt'", "completion=NAME");
@@ -183,6 +239,7 @@ class DataFormsTest {
     @ParameterizedTest
     @CsvSource({
         "50415231 15041510, Parquet, to_json", "504b0304 14000600 0800 5b436f6e74656e745f54797065735d2e786d6c, Excel, CSV", "504b0304 1400 612e6a736f6e, zip, unpack",
+        "504b0304 5b436f6e74656e745f54797065735d2e786d6c 776f72642f646f63756d656e742e786d6c, text document, rows",
         "1f8b0800, gzip, gunzip", "28b52ffd, Zstandard, unzstd", "4152524f57310000, Arrow, to_json", "80049500, pickle, to_json", "d0cf11e0a1b11ae1, old Excel, CSV",
         "53514c69746520666f726d6174203300, SQLite, export", "255044462d, PDF, rows", "3c21444f43545950452068746d6c3e, web page, needed", "425a6839, bzip2, unpack",
         "47475546, GGUF, rows", "76657273696f6e2068747470733a2f2f6769742d6c6673, Git LFS, pull"

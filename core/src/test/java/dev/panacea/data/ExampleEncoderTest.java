@@ -13,6 +13,7 @@ import dev.panacea.text.Tokenizers;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
@@ -132,6 +133,18 @@ class ExampleEncoderTest {
         assertThat(new EncodingReport(2000, 0, 1, 20_000, 5000, 512)).hasToString("2,000 examples, 20,000 tokens, 25.0 % of them trained; 1 cut at 512 tokens");
         assertThat(new EncodingReport(3, 1, 0, 20, 10, 512)).hasToString("2 of 3 examples, 20 tokens, 50.0 % of them trained; 1 left out as nothing to train remained");
         assertThat(new EncodingReport(1, 1, 1, 0, 0, 8)).hasToString("0 of 1 example; 1 cut at 8 tokens, 1 left out as nothing to train remained");
+    }
+
+    /** A row may say that none of its answers is good enough to be trained; that is no fault of the others. */
+    @Test
+    void aConversationOfWhichNothingIsTrainedIsLeftOut() {
+        Example none = new Example.Conversation(List.of(Message.user("q"), new Message(Map.of("role", "assistant", "content", "bad"), false)));
+        Example good = new Example.Conversation(List.of(Message.user("q"), Message.assistant("good")));
+        ExampleEncoder.Encoded encoded = encoder(100).encode(rows(List.of(none, good)));
+        assertThat(encoded.examples()).hasSize(1);
+        assertThat(encoded.rows().getFirst().usable()).isFalse();
+        assertThat(encoded.report()).asString().startsWith("1 of 2 examples, ").endsWith("; 1 left out as nothing to train remained");
+        assertThatThrownBy(() -> encoder(100).encode(rows(List.of(none)))).isInstanceOf(PanaceaException.class).hasMessageContainingAll("data.jsonl, line 1", "no token would be trained");
     }
 
     @Test

@@ -108,6 +108,7 @@ class RowKindsTest {
 
     @Test
     void nothingIsLeftOutInSilence() throws IOException {
+        assertThat(read("{\"messages\": [" + EXCHANGE + "], \"id\": 7, \"ID\": 8, \"\": 1}").summary()).hasToString("JSON Lines, UTF-8, column messages; not used: id, \"\", ID");
         Dataset data = read("{\"messages\": [" + EXCHANGE + "], \"id\": 7, \"none\": null}\n{\"messages\": [" + EXCHANGE + "], \"source\": \"x\"}\n{\"prompt\": \"p\", \"completion\": \"c\"}");
         assertThat(data.summary().unused()).containsExactly("id", "source");
         assertThat(data.summary().columns()).containsKeys("messages", "prompt", "completion");
@@ -126,7 +127,8 @@ class RowKindsTest {
         "{'messages': [{'role': 'user', 'content': [{'type': 'image_url', 'image_url': {}}]}, X]}|message 1|'image_url'|text only", "{'messages': [{'role': 'user'}, X]}|nothing in 'content'",
         "{'messages': [{'role': 'assistant', 'tool_calls': [{'function': {'arguments': {}}}]}]}|function's name",
         "{'messages': [{'role': 'assistant', 'tool_calls': [{'function': {'name': 'f', 'arguments': 'x'}}]}]}|arguments|not JSON", "{'question': 'q', 'answer': 3}|'answer' is a number",
-        "{'messages': [X], 'chat_template_kwargs': {'messages': []}}|'messages'", "{'text': 'a', 'Text': 'b'}|two columns",
+        "{'messages': [X], 'chat_template_kwargs': {'messages': []}}|'messages'", "{'text': 'a', 'Text': 'b'}|two columns|'Text'",
+        "{'instruction': 'i', 'output': 'o', 'kto_tag': false}|KTO", "{'message_id': '1', 'text': 'hi', 'role': 'prompter'}|single message",
     })
     void refusedByName(String rowAndParts) {
         String[] parts = rowAndParts.replace("X", EXCHANGE).replace('\'', '"').split("\\|");

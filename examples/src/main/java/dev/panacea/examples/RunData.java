@@ -21,6 +21,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.stream.Collectors;
 
 /**
@@ -44,13 +45,14 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
     /** Reads, splits and encodes; a fault in the data is told before anything else is done. */
     static RunData load(FinetuneSettings settings, BaseModel base, Console console) {
         List<Row> rows = settings.data().map(file -> DataFile.read(file, settings.reading(), console)).orElseGet(RunData::bundled);
+        Optional<List<Row>> evalRows = settings.evalData().map(file -> DataFile.read(file, settings.reading(), console));
         String source = settings.data().map(Path::toString).orElse("the bundled doctor-patient dialogues");
         ExampleEncoder encoder = new ExampleEncoder(base.tokenizer(), ChatTemplate.Options.NONE, settings.training().maxSeqLength());
         ExampleEncoder.Encoded training = encode(encoder, rows, console);
         ExampleEncoder.Encoded heldOut;
         String heldOutSource;
-        if (settings.evalData().isPresent()) {
-            heldOut = encode(encoder, DataFile.read(settings.evalData().get(), settings.reading(), console), console);
+        if (evalRows.isPresent()) {
+            heldOut = encode(encoder, evalRows.get(), console);
             heldOutSource = settings.evalData().get().toString();
         } else {
             Splits<ExampleEncoder.EncodedRow> split = Splits.heldOut(training.rows(), HELD_OUT, settings.training().seed(), ExampleEncoder.EncodedRow::usable);
@@ -69,7 +71,7 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
         Optional<ChatEncoder> chat = Question.chat(rows, base.tokenizer());
         int[] stopTokens = chat.map(ChatEncoder::stopTokens).orElseGet(base.tokenizer()::endTokens);
         return new RunData(source, heldOutSource, training.examples(), training.report(), heldOut.examples(), heldOut.report(), Question.of(asked, base.tokenizer(), most, longest), stopTokens,
-                chat.isPresent(), Question.toAsk(asked), notes(base.tokenizer(), encoder, chat));
+                chat.isPresent(), Question.toAsk(asked), notes(base.tokenizer(), encoder, chat, alsoTrained(training.rows(), heldOut.rows())));
     }
 
     private static ExampleEncoder.Encoded encode(ExampleEncoder encoder, List<Row> rows, Console console) {
@@ -79,13 +81,25 @@ record RunData(String source, String heldOutSource, List<TokenizedExample> train
         return encoded;
     }
 
-    private static List<String> notes(BpeTokenizer tokenizer, ExampleEncoder encoder, Optional<ChatEncoder> chat) {
+    private static List<String> notes(BpeTokenizer tokenizer, ExampleEncoder encoder, Optional<ChatEncoder> chat, Optional<String> alsoTrained) {
         List<String> notes = new ArrayList<>(tokenizer.notes());
+        alsoTrained.ifPresent(notes::add);
         notes.addAll(encoder.notes());
         if (chat.isPresent() && chat.get().endOfTurn().isEmpty()) {
             notes.add("The model's chat template ends an answer with no control token of the tokenizer, so nothing in a conversation teaches the model where to stop");
         }
         return notes;
+    }
+
+    /** What is measured on rows that are trained too says little. */
+    private static Optional<String> alsoTrained(List<ExampleEncoder.EncodedRow> training, List<ExampleEncoder.EncodedRow> heldOut) {
+        Set<Example> trained = training.stream().map(r -> r.row().example()).collect(Collectors.toSet());
+        long twice = heldOut.stream().filter(r -> trained.contains(r.row().example())).count();
+        if (twice == 0) {
+            return Optional.empty();
+        }
+        String which = twice < heldOut.size() ? Figures.format("%,d of %,d held-out rows ", twice, heldOut.size()) : twice > 1 ? "All held-out rows " : "The held-out row ";
+        return Optional.of(which + (twice == 1 ? "is" : "are") + " among the training data too, word for word: what is learnt by heart looks better there than it is");
     }
 
     private static void sayWhatIsUnseen(List<Row> rows, BpeTokenizer tokenizer, Console console) {

@@ -243,6 +243,14 @@ class FinetunePipelineTest {
         assertThat(chat.out()).contains("Note: asked as it stands, without a chat template, as what the adapter was trained on").endsWith(" aaaa\n");
     }
 
+    @Test
+    void heldOutRowsThatAreTrainedTooAreCounted() throws IOException {
+        assertThat(train(folder.resolve("a"), "--max-steps", "1").out()).doesNotContain("word for word");
+        assertThat(train(folder.resolve("b"), "--max-steps", "1", "--eval-data", data.toString()).out()).contains("Note: All held-out rows are among the training data too");
+        Path rows = Files.writeString(folder.resolve("half.jsonl"), Files.readAllLines(data).getFirst() + "\n{\"question\": \"new?\", \"answer\": \"yes\"}\n");
+        assertThat(train(folder.resolve("c"), "--max-steps", "1", "--eval-data", rows.toString()).out()).contains("Note: 1 of 2 held-out rows is among the training data too");
+    }
+
     private static List<String> files(Path folder) throws IOException {
         try (var entries = Files.list(folder)) {
             return entries.map(p -> p.getFileName().toString()).sorted().toList();
