@@ -12,5 +12,7 @@ if ! { "$compiler" -fsanitize=address,undefined "$build/probe.cpp" -o "$build/pr
 fi
 cmake --log-level=NOTICE -S "$source" -B "$build" -DPANACEA_SANITIZE=ON >"$build/cmake.log" 2>&1 || { cat "$build/cmake.log" >&2; exit 1; }
 cmake --build "$build" --parallel "$(getconf _NPROCESSORS_ONLN)"
-ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 "$build/kernels_test"
+for test in kernels_test mapped_test; do
+    ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 "$build/$test"
+done
 echo "native tests with sanitizers: passed"
