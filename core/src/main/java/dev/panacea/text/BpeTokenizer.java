@@ -106,6 +106,7 @@ public final class BpeTokenizer implements Tokenizer {
      * @param most how many ids the list may hold then; what comes after them is not encoded
      */
     void append(String text, int from, int to, AddedTokens.Guard guard, int most, TokenList out) {
+        encoder.requireOpen();
         for (AddedTokens.Piece piece : added.split(text, from, to, guard)) {
             if (out.size() >= most) {
                 return;

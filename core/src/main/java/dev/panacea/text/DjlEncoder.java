@@ -15,7 +15,7 @@ final class DjlEncoder implements AutoCloseable {
 
     private final HuggingFaceTokenizer tokenizer;
     private final ReentrantReadWriteLock lock = new ReentrantReadWriteLock();
-    private boolean closed;
+    private volatile boolean closed;
 
     /** @param source what the JSON was made of, for messages */
     DjlEncoder(byte[] tokenizerJson, String source) {
@@ -28,17 +28,23 @@ final class DjlEncoder implements AutoCloseable {
         }
     }
 
-    int[] encode(String text) {
-        if (text.isEmpty()) {
-            return new int[0];
+    /** @throws IllegalStateException if it has been closed */
+    void requireOpen() {
+        if (closed) {
+            throw new IllegalStateException("the tokenizer has been closed");
         }
+    }
+
+    /** @throws IllegalStateException if it has been closed */
+    int[] encode(String text) {
         if (text.length() > MAX_CHARS) {
             throw new PanaceaException("a text of " + text.length() + " characters is too long to encode in one piece (at most " + MAX_CHARS + "); split it");
         }
         lock.readLock().lock();
         try {
-            if (closed) {
-                throw new IllegalStateException("the tokenizer is closed");
+            requireOpen();
+            if (text.isEmpty()) {
+                return new int[0];
             }
             long encoding = TokenizersLibrary.LIB.encode(tokenizer.getHandle(), wellFormed(text), false);
             long[] ids;

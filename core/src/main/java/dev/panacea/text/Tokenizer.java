@@ -2,7 +2,10 @@ package dev.panacea.text;
 
 import java.util.OptionalInt;
 
-/** Text to token ids and back. Safe for use by several threads. */
+/**
+ * Text to token ids and back. Safe for use by several threads, closing included, which waits for the texts that are being encoded. After that encoding is an
+ * {@link IllegalStateException}; ids still have their names and texts.
+ */
 public interface Tokenizer extends AutoCloseable {
     /**
      * Ids of somebody else's text: the name of a control token in it is text like any other. Tokens that were added to the vocabulary and are no
@@ -37,6 +40,7 @@ public interface Tokenizer extends AutoCloseable {
     /** Whether this token stands beside the vocabulary of BPE: a control token, or another that was added, such as {@code <think>}. */
     boolean isAdded(int id);
 
+    /** Frees what encoding takes; closing twice does nothing. */
     @Override
     void close();
 

@@ -163,9 +163,18 @@ class BpeTokenizerTest {
     @Test
     void closed() {
         BpeTokenizer tokenizer = bytes("smollm");
+        requireClosing(tokenizer);
+        assertThat(tokenizer.decode(new int[] {'a'}, true)).isEqualTo("a");
+    }
+
+    /** What is closed encodes nothing any more, not even text that has no part for the library. */
+    static void requireClosing(BpeTokenizer tokenizer) {
         tokenizer.close();
         tokenizer.close();
-        assertThatThrownBy(() -> tokenizer.encode("a")).isInstanceOf(IllegalStateException.class).hasMessageContaining("closed");
+        for (String text : List.of("a", "", tokenizer.tokenName(tokenizer.vocabSize() - 1))) {
+            assertThatThrownBy(() -> tokenizer.encode(text)).isInstanceOf(IllegalStateException.class).hasMessage("the tokenizer has been closed");
+            assertThatThrownBy(() -> tokenizer.encodeWithSpecialTokens(text)).isInstanceOf(IllegalStateException.class).hasMessage("the tokenizer has been closed");
+        }
     }
 
     private static GgufVocabulary with(GgufVocabulary v, List<String> tokens, List<String> merges, int[] types) {

@@ -54,6 +54,11 @@ class FolderTokenizerTest {
     }
 
     @Test
+    void closed() throws IOException {
+        BpeTokenizerTest.requireClosing(open());
+    }
+
+    @Test
     void whatATemplateKnows() throws IOException {
         write("config.json", "{\"bos_token_id\": 256, \"eos_token_id\": 257}");
         write("tokenizer_config.json", "{\"bos_token\": null, \"eos_token\": {\"content\": \"<e>\"}, \"unk_token\": \"<u>\", \"pad_token\": \"<e>\", \"add_bos_token\": true,"
