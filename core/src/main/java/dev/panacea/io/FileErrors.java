@@ -3,6 +3,7 @@ package dev.panacea.io;
 import dev.panacea.kernels.PanaceaException;
 import java.io.FileNotFoundException;
 import java.io.IOException;
+import java.nio.channels.ClosedByInterruptException;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileSystemException;
 import java.nio.file.NoSuchFileException;
@@ -45,6 +46,9 @@ public final class FileErrors {
         }
         if (cause instanceof NotDirectoryException || message.contains("Not a directory")) {
             return "a part of the path is a file, not a folder";
+        }
+        if (cause instanceof ClosedByInterruptException) {
+            return "the thread was interrupted";
         }
         return cause instanceof IOException && cause.getMessage() != null ? cause.getMessage() : cause.toString();
     }

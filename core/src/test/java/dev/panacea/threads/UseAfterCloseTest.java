@@ -300,6 +300,18 @@ class UseAfterCloseTest {
         }
     }
 
+    @Test
+    void anInterruptedThreadIsToldThatItIs() {
+        Path file = new BlockLlama(8, true).write(folder.resolve("interrupted.gguf"), name -> GgmlType.Q4_1);
+        Thread.currentThread().interrupt();
+        try {
+            assertThatThrownBy(() -> Checkpoints.open(file)).isInstanceOf(PanaceaException.class).hasMessage("Cannot read " + file + ": the thread was interrupted");
+        } finally {
+            assertThat(Thread.interrupted()).as("still interrupted").isTrue();
+        }
+        Checkpoints.open(file).close();
+    }
+
     private static void change(Path file, String how) {
         try {
             switch (how) {
