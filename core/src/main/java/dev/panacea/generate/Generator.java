@@ -33,7 +33,7 @@ public final class Generator {
      * Continues one prompt.
      *
      * @param stopTokens ids that end the answer; they are not part of it
-     * @param onToken hears of each token as it is chosen
+     * @param onToken hears of each token as it is chosen; it may use the model, but an answer does not go on with another adapter than it began with
      * @return the new tokens
      * @throws PanaceaException if the prompt leaves the model no room for an answer, memory does not suffice, or what the model predicts are no numbers
      * @throws IllegalArgumentException if the prompt is empty or holds an id that the model does not have

@@ -2,6 +2,7 @@ package dev.panacea.io;
 
 import dev.panacea.kernels.MappedMemory;
 import dev.panacea.kernels.PanaceaException;
+import dev.panacea.tensor.StackRoom;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -101,6 +102,7 @@ final class MappedFile implements AutoCloseable {
 
     /** As {@link #reading(Supplier)}, of several files. */
     static <T> T reading(List<MappedFile> files, Supplier<T> computation) {
+        StackRoom.require();
         int begun = 0;
         try {
             for (; begun < files.size(); begun++) {

@@ -8,6 +8,7 @@ import dev.panacea.tensor.StepArena;
 import dev.panacea.tensor.UseGuard;
 import java.util.BitSet;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.Supplier;
 
 /**
@@ -26,6 +27,11 @@ public final class KvCache implements AutoCloseable {
     private final DType type;
     private final DeviceMemory memory;
     private final int[] lengths;
+    /** Of each slot, what its keys and values were computed by. */
+    private final Source[] sources;
+
+    /** @param adapter the memory of the one that was attached */
+    record Source(LlamaModel model, Optional<UseGuard> adapter) {}
 
     /**
      * @throws IllegalArgumentException if {@code slots} or {@code capacity} is not positive, or there are more rows than can be counted
@@ -43,6 +49,7 @@ public final class KvCache implements AutoCloseable {
         this.type = type;
         this.memory = kernels.allocate(2L * config.numHiddenLayers() * slots * capacity * width * type.bytes());
         this.lengths = new int[slots];
+        this.sources = new Source[slots];
     }
 
     DeviceBuffer keys(int layer) {
@@ -94,8 +101,9 @@ public final class KvCache implements AutoCloseable {
      * Where {@code tokens.get(i)} go that are appended to slot {@code active[i]}; they count as held once {@link #appended} says so.
      *
      * @throws IllegalArgumentException if a slot would overflow, there is no such slot, or one is named twice
+     * @throws IllegalStateException if a slot holds tokens that another model or adapter has read: what it would predict from them is neither's
      */
-    Append append(int[] active, List<int[]> tokens) {
+    Append append(int[] active, List<int[]> tokens, Source source) {
         if (active.length == 0 || active.length != tokens.size()) {
             throw new IllegalArgumentException(tokens.size() + " texts for " + active.length + " slots: each slot that is named gets one, and there must be one at least");
         }
@@ -105,6 +113,10 @@ public final class KvCache implements AutoCloseable {
                 throw new IllegalArgumentException("slot " + slot + " is named twice in one call");
             }
             seen.set(slot);
+            if (lengths[slot] > 0 && !sources[slot].equals(source)) {
+                throw new IllegalStateException("slot " + slot + " of the cache holds what " + (sources[slot].model() == source.model() ? "this model has computed with another adapter, or without one"
+                        : "another model has computed") + "; begin with a new cache");
+            }
         }
         int total = tokens.stream().mapToInt(t -> t.length).sum();
         Append append = new Append(new int[total], new int[total], new int[total], new int[4 * active.length], longestWith(active, tokens));
@@ -131,8 +143,9 @@ public final class KvCache implements AutoCloseable {
     }
 
     /** The keys and values of this batch have been computed. */
-    void appended(int[] active, List<int[]> tokens) {
+    void appended(int[] active, List<int[]> tokens, Source source) {
         for (int i = 0; i < active.length; i++) {
+            sources[active[i]] = source;
             lengths[active[i]] += tokens.get(i).length;
         }
     }

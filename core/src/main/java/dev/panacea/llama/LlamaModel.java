@@ -198,6 +198,11 @@ public final class LlamaModel implements AutoCloseable {
         replaceAdapter(Map.of(), Optional.empty());
     }
 
+    /** Whether the model computes with the adapter whose memory is kept by this guard. */
+    public boolean isAttached(UseGuard of) {
+        return guard.during(() -> adapter.filter(a -> a == of).isPresent());
+    }
+
     private void replaceAdapter(Map<String, LoraLinear.Slot> slots, Optional<UseGuard> of) {
         run(() -> {
             hold(of);
@@ -437,15 +442,16 @@ public final class LlamaModel implements AutoCloseable {
      * @param tokens new tokens of each, at least one
      * @return what follows the last token of each
      * @throws IllegalArgumentException if a slot is out of range, named twice or full, a token is not in the vocabulary, or the cache is of another model's shape or kernels
-     * @throws IllegalStateException if the cache has been closed, or another thread uses it or the model
+     * @throws IllegalStateException if the cache has been closed, another thread uses it or the model, or a slot holds what another model, or this one with another adapter, has computed
      */
     public Predictions next(KvCache cache, int[] active, List<int[]> tokens) {
         return computing(() -> cache.during(() -> {
             cache.requireFor(kernels, config, options.activations());
-            KvCache.Append append = cache.append(active, checked(tokens));
+            KvCache.Source source = new KvCache.Source(this, adapter);
+            KvCache.Append append = cache.append(active, checked(tokens), source);
             rope.ensure(append.longest());
             DeviceBuffer logits = append.tokens() == active.length ? oneEach(cache, append) : several(cache, append);
-            cache.appended(active, tokens);
+            cache.appended(active, tokens, source);
             return new Predictions(this, logits, computations);
         }));
     }

@@ -36,11 +36,20 @@ public final class UseGuard {
         }
     }
 
-    /** Begins a use, which {@link #exit()} ends; see {@link #during}. */
-    public synchronized void enter() {
+    /**
+     * Begins a use, which {@link #exit()} ends; see {@link #during}.
+     *
+     * @throws StackOverflowError if the thread's stack has too little room left for it to end: it has not begun then
+     */
+    public void enter() {
+        StackRoom.require();
+        begin();
+    }
+
+    private synchronized void begin() {
         requireOpen();
         if (user != null && user != Thread.currentThread()) {
-            throw new IllegalStateException(what + " is in use by thread \"" + user.getName() + "\", and one thread may use it at a time; " + remedy);
+            throw new IllegalStateException(what + " is in use by " + name(user) + ", and one thread may use it at a time; " + remedy);
         }
         user = Thread.currentThread();
         depth++;
@@ -52,6 +61,11 @@ public final class UseGuard {
         if (depth == 0) {
             user = null;
         }
+    }
+
+    /** Virtual threads have no name of their own. */
+    private static String name(Thread user) {
+        return "thread " + (user.getName().isEmpty() ? "#" + user.threadId() : "\"" + user.getName() + "\"");
     }
 
     /** Whether it has not been closed. */
@@ -74,7 +88,7 @@ public final class UseGuard {
      */
     public synchronized boolean close() {
         if (user != null) {
-            throw new IllegalStateException(what + " is in use by thread \"" + user.getName() + "\" and cannot be closed; close it when that has ended");
+            throw new IllegalStateException(what + " is in use by " + name(user) + " and cannot be closed; close it when that has ended");
         }
         boolean wasOpen = !closed;
         closed = true;

@@ -50,6 +50,7 @@ public final class OptimizerStep {
      * Gradients of all micro-batches, clipping, and the update.
      *
      * @throws PanaceaException if the loss is not a number: the update is not made then
+     * @throws IllegalStateException if the adapter is not attached to the model
      */
     public Outcome run(Batches.Step examples, double learningRate) {
         return model.exclusively(() -> {
@@ -64,7 +65,11 @@ public final class OptimizerStep {
         return maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradNorm + 1e-6)) : 1;
     }
 
-    /** The first half of {@link #run}: gradients, not yet clipped, and no update. */
+    /**
+     * The first half of {@link #run}: gradients, not yet clipped, and no update.
+     *
+     * @throws IllegalStateException if the adapter is not attached to the model
+     */
     public Outcome gradients(Batches.Step examples) {
         int targets = examples.targetTokens();
         if (targets == 0) {
@@ -74,6 +79,9 @@ public final class OptimizerStep {
     }
 
     private Outcome gradients(Batches.Step examples, int targets) {
+        if (!model.isAttached(parameters.guard())) {
+            throw new IllegalStateException("the adapter that is trained is not attached to the model, and would get no gradients; attach it again, as when a listener has taken it off");
+        }
         parameters.clearGradients();
         DeviceBuffer onDevice = model.roomForLosses(targets);
         int at = 0;

@@ -23,7 +23,8 @@ import org.slf4j.LoggerFactory;
  * clipping, AdamW. The same seed gives the same adapter, to the bit.
  *
  * <p>Threads: as {@link LlamaModel}, which a run holds with its adapter from beginning to end: other threads that use or close them meanwhile get an
- * {@link IllegalStateException}. The listener may use them, on the training thread.
+ * {@link IllegalStateException}. The listener may use them, on the training thread, and takes the adapter off only to attach it again: a step without it is an
+ * {@link IllegalStateException} too.
  */
 public final class SftTrainer {
     private static final Logger LOG = LoggerFactory.getLogger(SftTrainer.class);

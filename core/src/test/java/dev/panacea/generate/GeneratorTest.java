@@ -115,7 +115,7 @@ class GeneratorTest {
         for (int i : at) {
             expected.add(Arrays.copyOfRange(all, i * TinyModel.VOCAB, (i + 1) * TinyModel.VOCAB));
         }
-        try (LlamaModel fresh = TinyModel.load(kernels, Quantization.NONE, DType.F32); KvCache cache = fresh.newCache(1, 600); KvCache other = fresh.newCache(1, 600);
+        try (LlamaModel fresh = TinyModel.load(kernels, Quantization.NONE, DType.F32); KvCache cache = fresh.newCache(1, 600); KvCache other = fresh.newCache(2, 600);
                 LoraAdapter adapter = TinyModel.adapter(fresh)) {
             fresh.next(cache, new int[] {0}, List.of(Arrays.copyOf(text, at[0])));
             fresh.next(other, new int[] {0}, List.of(Arrays.copyOf(text, 20)));
@@ -129,7 +129,7 @@ class GeneratorTest {
                     fresh.losses(List.of(Arrays.copyOf(text, 590)), new int[] {1}, new int[] {2}, 1, false);
                 } else if (i == 8) {
                     adapter.attachTo(fresh);
-                    fresh.next(other, new int[] {0}, List.of(new int[] {3}));
+                    fresh.next(other, new int[] {1}, List.of(new int[] {3}));
                     fresh.detach();
                 } else if (i == 10) {
                     fresh.next(other, new int[] {0}, List.of(new int[] {3}));

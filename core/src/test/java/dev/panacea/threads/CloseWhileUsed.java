@@ -42,11 +42,14 @@ final class CloseWhileUsed {
     private final Path file;
     /** Of slow backends one meets what it meets in fewer rounds: a round of theirs is longer. */
     private final int rounds;
+    /** Computations of a round, of which the first is over when the other thread begins. */
+    private final int computations;
 
     private CloseWhileUsed(TestBackend backend, Path file) {
         this.backend = backend;
         this.file = file;
         this.rounds = TestBackend.isSimulated() ? 1 : backend.name().equals("reference") ? 3 : 12;
+        this.computations = TestBackend.isSimulated() ? 4 : 20;
     }
 
     /** @param arguments backend, model file, program */
@@ -187,12 +190,12 @@ final class CloseWhileUsed {
      * Computes until that fails, while another thread closes {@code victim}, again and again where it is refused.
      * What ends the computation, if anything does, is an {@link IllegalStateException}.
      */
-    private static void closeWhile(AutoCloseable victim, int delay, Runnable computation) throws Exception {
+    private void closeWhile(AutoCloseable victim, int delay, Runnable computation) throws Exception {
         AtomicBoolean over = new AtomicBoolean();
         CountDownLatch begun = new CountDownLatch(1);
         together(List.of(() -> {
             try {
-                for (int i = 0; i < 20 && !over.get(); i++) {
+                for (int i = 0; i < computations && !over.get(); i++) {
                     computation.run();
                     begun.countDown();
                 }
