@@ -57,7 +57,7 @@ record CsvDialect(char separator, Quoting quoting) {
 
     private Sample sample(String text, boolean whole) {
         List<List<String>> records = new ArrayList<>();
-        CsvRecords in = new CsvRecords(new StringReader(text), this, 1, Long.MAX_VALUE / 2);
+        CsvRecords in = new CsvRecords(new StringReader(text), this, 1, Integer.MAX_VALUE, Long.MAX_VALUE / 2);
         try {
             return new Sample(records, readInto(records, in, whole));
         } catch (IOException e) {

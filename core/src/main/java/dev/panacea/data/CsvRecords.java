@@ -7,10 +7,12 @@ import java.util.List;
 
 /** The records of CSV one after the other, whatever its line ends. Blank lines are passed over; line ends inside quotes belong to the value. */
 final class CsvRecords {
-    private static final int MOST_VALUES = 10_000;
+    /** What DOS ended a text with, and some programs still do. */
+    private static final String END_OF_FILE = "\u001A";
 
     private final Reader in;
     private final CsvDialect dialect;
+    private final int mostValues;
     private final long maxCharacters;
     private final char[] buffer = new char[1 << 14];
     private int at;
@@ -22,12 +24,14 @@ final class CsvRecords {
 
     /**
      * @param firstLine the number of the line at which {@code in} stands
+     * @param mostValues of a record
      * @param maxCharacters longest record
      */
-    CsvRecords(Reader in, CsvDialect dialect, int firstLine, long maxCharacters) {
+    CsvRecords(Reader in, CsvDialect dialect, int firstLine, int mostValues, long maxCharacters) {
         this.in = in;
         this.dialect = dialect;
         this.line = firstLine;
+        this.mostValues = mostValues;
         this.maxCharacters = maxCharacters;
     }
 
@@ -51,7 +55,7 @@ final class CsvRecords {
             recordLine = line;
             recordEnd = read + maxCharacters;
             List<String> values = record();
-            if (values.size() > 1 || !values.getFirst().isBlank()) {
+            if (values.size() > 1 || !values.getFirst().isBlank() && !(values.getFirst().equals(END_OF_FILE) && ended())) {
                 return values;
             }
         }
@@ -65,8 +69,8 @@ final class CsvRecords {
         while (true) {
             int c = read();
             if (c < 0 || c == '\n' || c == '\r' || c == dialect.separator()) {
-                if (values.size() == MOST_VALUES) {
-                    throw new BadData("line " + recordLine, "more than " + MOST_VALUES + " values in a row");
+                if (values.size() == mostValues) {
+                    throw new BadData("line " + recordLine, "more than " + mostValues + " values in a row");
                 }
                 values.add(value.toString());
                 if (c != dialect.separator()) {

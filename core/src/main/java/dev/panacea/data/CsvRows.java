@@ -24,6 +24,7 @@ final class CsvRows {
     private static final Pattern SEPARATOR_LINE = Pattern.compile("\\A\"?sep=(.)\"?[ ,;\\t]*(\\r\\n|\\n|\\r)", Pattern.CASE_INSENSITIVE);
     /** The line that is drawn under the header of a table. */
     private static final Pattern RULE = Pattern.compile("(?=.*[|+])(?=.*--)[|+:\\-\\s]+");
+    private static final int MOST_VALUES = 10_000;
     private static final int LONGEST_NAME = 40;
     private static final int MOST_WORDS = 4;
 
@@ -51,7 +52,7 @@ final class CsvRows {
         String rest = said ? sample.substring(line.end()) : sample;
         dialect = CsvDialect.of(rest, whole, separator.isPresent() || !said ? separator : OptionalInt.of(line.group(1).charAt(0)), header -> isKnown(header, wanted));
         in.skip(said ? line.end() : 0);
-        records = new CsvRecords(in, dialect, said ? 2 : 1, maxRow);
+        records = new CsvRecords(in, dialect, said ? 2 : 1, MOST_VALUES, maxRow);
         List<List<String>> first = dialect.firstRecords(rest, whole);
         this.wanted = header(first, wanted, note);
     }
@@ -162,22 +163,32 @@ final class CsvRows {
         return value.strip().replaceAll("\\d+", "0");
     }
 
+    private boolean matters(String name) {
+        String own = RowColumns.normalized(name);
+        return RowParser.meanings().contains(own) || wanted.values().stream().anyMatch(n -> RowColumns.normalized(n).equals(own));
+    }
+
     /** Gives each row, and its place, to the sink; rows without any value are passed over. */
     void read(BiConsumer<Map<String, Object>, String> sink) throws IOException {
         int number = 0;
+        // Excel leaves out empty values at the end of a row. Where they may matter, a row that lacks them is more likely broken.
+        int least = names.size();
+        while (least > 1 && !matters(names.get(least - 1))) {
+            least--;
+        }
         List<String> values;
         while ((values = records.next()) != null) {
             if (values.stream().allMatch(String::isBlank)) {
                 continue;
             }
             String place = "row " + ++number + " (line " + records.line() + ")";
-            if (values.size() < names.size() || values.stream().skip(names.size()).anyMatch(v -> !v.isBlank())) {
+            if (values.size() < least || values.stream().skip(names.size()).anyMatch(v -> !v.isBlank())) {
                 throw new BadData(place, values.size() + (values.size() == 1 ? " value" : " values") + " where " + names.size() + " are expected ("
                         + RowColumns.list(names) + "); a value that contains " + dialect.separatorName() + " must stand in quotes");
             }
             Map<String, Object> row = new LinkedHashMap<>();
             for (int i = 0; i < names.size(); i++) {
-                row.put(names.get(i), values.get(i));
+                row.put(names.get(i), i < values.size() ? values.get(i) : "");
             }
             sink.accept(row, place);
         }

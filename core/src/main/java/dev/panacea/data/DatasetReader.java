@@ -195,6 +195,9 @@ public final class DatasetReader {
         in.reset();
         in.skip(marks);
         if (sample.isBlank()) {
+            if (n == SAMPLE) {
+                throw new BadData("", "it begins with " + SAMPLE + " blank characters; is it damaged?");
+            }
             return "";
         }
         char first = sample.stripLeading().charAt(0);

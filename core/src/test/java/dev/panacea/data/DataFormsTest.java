@@ -105,6 +105,9 @@ class DataFormsTest {
         assertThat(examples(data)).containsExactly(exchange("q", "a"));
         assertThat(data.summary().unused()).isEmpty();
         assertThat(examples(read("question;answer\nq;a;;\n"))).containsExactly(exchange("q", "a"));
+        assertThat(examples(read("question;answer;date;note\nq;a;1.2.;x\nr;b\n\u001A"))).containsExactly(exchange("q", "a"), exchange("r", "b"));
+        refused("date;question;answer;note\n1.2.;q;a;\n1.2.;r\n", "row 2 (line 3)", "2 values where 4 are expected");
+        refused("question,answer" + ",x".repeat(10_000) + "\nq,a\n", "line 1", "more than 10000 values");
     }
 
     @Test
@@ -289,6 +292,12 @@ class DataFormsTest {
         List<Double> fractions = new ArrayList<>();
         DatasetReader.read(file, DatasetReader.Options.DETECT, (rows, fraction) -> fractions.add(fraction));
         assertThat(fractions).hasSizeGreaterThan(10).isSorted().last().isEqualTo(1.0);
+    }
+
+    @Test
+    void blanksAloneAreNoRows() {
+        refused(" \n\n", "there are no rows in it");
+        refused(" ".repeat(1 << 20) + "{\"text\": \"a\"}", "begins with 1048576 blank characters");
     }
 
     @Test

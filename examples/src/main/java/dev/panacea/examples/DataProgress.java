@@ -31,7 +31,7 @@ final class DataProgress {
         if (now - next >= 0 && fraction < 1) {
             next = now + (console.terminal() ? TERMINAL_NANOS : LOG_NANOS);
             Duration left = Duration.ofNanos((long) ((now - start) * (1 - fraction) / fraction));
-            console.progress(Figures.format("%s: %,d rows, %.0f %%", what, rows, 100 * fraction) + (fraction > 0.01 ? ", " + Figures.clock(left) + " left" : ""));
+            console.progress(Figures.format("%s: %s, %.0f %%", what, Figures.count(rows, "row"), 100 * fraction) + (fraction > 0.01 ? ", " + Figures.clock(left) + " left" : ""));
         }
     }
 }
