@@ -163,32 +163,22 @@ final class CsvRows {
         return value.strip().replaceAll("\\d+", "0");
     }
 
-    private boolean matters(String name) {
-        String own = RowColumns.normalized(name);
-        return RowParser.meanings().contains(own) || wanted.values().stream().anyMatch(n -> RowColumns.normalized(n).equals(own));
-    }
-
     /** Gives each row, and its place, to the sink; rows without any value are passed over. */
     void read(BiConsumer<Map<String, Object>, String> sink) throws IOException {
         int number = 0;
-        // Excel leaves out empty values at the end of a row. Where they may matter, a row that lacks them is more likely broken.
-        int least = names.size();
-        while (least > 1 && !matters(names.get(least - 1))) {
-            least--;
-        }
         List<String> values;
         while ((values = records.next()) != null) {
             if (values.stream().allMatch(String::isBlank)) {
                 continue;
             }
             String place = "row " + ++number + " (line " + records.line() + ")";
-            if (values.size() < least || values.stream().skip(names.size()).anyMatch(v -> !v.isBlank())) {
+            if (values.size() < names.size() || values.stream().skip(names.size()).anyMatch(v -> !v.isBlank())) {
                 throw new BadData(place, values.size() + (values.size() == 1 ? " value" : " values") + " where " + names.size() + " are expected ("
                         + RowColumns.list(names) + "); a value that contains " + dialect.separatorName() + " must stand in quotes");
             }
             Map<String, Object> row = new LinkedHashMap<>();
             for (int i = 0; i < names.size(); i++) {
-                row.put(names.get(i), i < values.size() ? values.get(i) : "");
+                row.put(names.get(i), values.get(i));
             }
             sink.accept(row, place);
         }
