@@ -36,8 +36,9 @@ thread_local int inside = 0;
 bool mend(uintptr_t at) {
   if (inside == 0) return false;
   for (Range *r = ranges.load(std::memory_order_acquire); r; r = r->next) {
-    uintptr_t to = r->to.load(std::memory_order_acquire);
-    if (at < r->from.load(std::memory_order_acquire) || at >= to) continue;
+    // A range whose two ends belong together: another thread may be giving the entry to its next range, and this fault is none of that one's.
+    uintptr_t to = r->to.load(), from = r->from.load();
+    if (at < from || at >= to || r->to.load() != to) continue;
     r->torn.store(true);
     uintptr_t start = at & ~(page - 1), end = (to + page - 1) & ~(page - 1);
     return mmap(reinterpret_cast<void *>(start), end - start, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;

@@ -6,7 +6,7 @@ import java.util.SplittableRandom;
 
 /**
  * What the CPU can do at most, at this moment, with the instruction set and the threads of some {@link CpuKernels}: the ceiling to measure a kernel
- * against. Clocks change and machines are shared, so take it right beside what is measured, again and again.
+ * against. Clocks change and machines are shared, so take it right beside what is measured, again and again. For one thread.
  */
 public final class CpuProbe implements AutoCloseable {
     /** Million operations per thread and probe: some milliseconds, long enough for all threads to be awake. */
@@ -80,7 +80,7 @@ public final class CpuProbe implements AutoCloseable {
         return all;
     }
 
-    /** Frees the memory; the kernels stay open. */
+    /** Frees the memory, which is taken anew if it is read again; the kernels stay open. */
     @Override
     public void close() {
         if (memory != null) {

@@ -64,7 +64,7 @@ public final class LoadProbe {
         }
     }
 
-    private static URL[] urls(String classPath) {
+    static URL[] urls(String classPath) {
         return Arrays.stream(classPath.split(File.pathSeparator)).map(p -> {
             try {
                 return Path.of(p).toUri().toURL();

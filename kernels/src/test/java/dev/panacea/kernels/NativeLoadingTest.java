@@ -94,6 +94,15 @@ class NativeLoadingTest {
     }
 
     @Test
+    void staysWhenItsClassLoaderGoesSinceItHandlesASignal() throws Exception {
+        LoadProbe.Result result = LoadProbe.start(UnloadProbe.class, root, LoadProbe.classPath(), Map.of("PANACEA_CACHE", cache.toString()), List.of("-XX:-CreateCoredumpOnCrash", "-XX:ErrorFile=" + root.resolve("hs_err.log")),
+                Files.write(root.resolve("mapped"), new byte[1 << 16]).toString()).await();
+        assertThat(result.exit()).as(result.out() + result.err()).isZero();
+        assertThat(result.get("loader")).isEqualTo("gone");
+        assertThat(result.get("read")).isEqualTo("InternalError");
+    }
+
+    @Test
     void aNamedLibraryIsUsed() throws Exception {
         Path named = Files.copy(Path.of("target", "classes", "native", "linux-x86_64", "libpanacea_cpu.so"), root.resolve("mine.so"));
         LoadProbe.Result result = probe(Map.of("PANACEA_CPU_LIBRARY", named.toString()));
