@@ -18,6 +18,7 @@ import dev.panacea.kernels.PanaceaException;
 import dev.panacea.kernels.Weight;
 import dev.panacea.quant.WeightLoader;
 import dev.panacea.tensor.PlanningKernels;
+import dev.panacea.tensor.StackRoom;
 import dev.panacea.tensor.StepArena;
 import dev.panacea.tensor.UseGuard;
 import java.lang.foreign.MemorySegment;
@@ -244,6 +245,8 @@ public final class LlamaModel implements AutoCloseable {
     }
 
     private <T> T run(Supplier<T> calls) {
+        // Of a call by a listener too, which may be much deeper in the stack than the one that it listens to.
+        StackRoom.require();
         guard.enter();
         depth++;
         try {

@@ -41,15 +41,13 @@ public final class UseGuard {
      *
      * @throws StackOverflowError if the thread's stack has too little room left for it to end: it has not begun then
      */
-    public void enter() {
-        StackRoom.require();
-        begin();
-    }
-
-    private synchronized void begin() {
+    public synchronized void enter() {
         requireOpen();
         if (user != null && user != Thread.currentThread()) {
             throw new IllegalStateException(what + " is in use by " + name(user) + ", and one thread may use it at a time; " + remedy);
+        }
+        if (depth == 0) {
+            StackRoom.require();
         }
         user = Thread.currentThread();
         depth++;
