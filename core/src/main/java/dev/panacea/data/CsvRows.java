@@ -100,6 +100,9 @@ final class CsvRows {
         }
         boolean numbered = !known && !asked.isEmpty() && asked.values().stream().allMatch(n -> isNumber(n, start.size()));
         if (numbered) {
+            if (header) {
+                note.accept("the first line, " + shown(start) + ", is taken for the names of the columns");
+            }
             Map<String, String> byName = new LinkedHashMap<>();
             asked.forEach((meaning, number) -> byName.put(meaning, names.get(Integer.parseInt(number.strip()) - 1)));
             return byName;
@@ -108,17 +111,16 @@ final class CsvRows {
         if (header && (known || !asked.isEmpty() || !prose)) {
             return asked;
         }
-        String shown = "\"" + RowParser.shortened(String.join(String.valueOf(dialect.separator()), start).replaceAll("\\s+", " ")) + "\"";
         if (!asked.isEmpty()) {
-            throw new BadData("", "there is no header line with the names " + RowColumns.list(asked.values()) + ": the first line is " + shown
+            throw new BadData("", "there is no header line with the names " + RowColumns.list(asked.values()) + ": the first line is " + shown(start)
                     + "; without a header, columns go by number, as in question=1,answer=2");
         }
         if (start.size() == 1) {
-            throw new BadData("", "neither JSON nor CSV with a column that is understood: the first line is " + shown + ". Understood are JSON Lines, JSON, and CSV with a header"
+            throw new BadData("", "neither JSON nor CSV with a column that is understood: the first line is " + shown(start) + ". Understood are JSON Lines, JSON, and CSV with a header"
                     + " line, with these columns: " + RowParser.UNDERSTOOD);
         }
         if (start.size() != 2) {
-            throw new BadData("", "CSV without a header line, it seems, as the first line is " + shown + "; put one before it, such as question" + dialect.separator() + "answer"
+            throw new BadData("", "CSV without a header line, it seems, as the first line is " + shown(start) + "; put one before it, such as question" + dialect.separator() + "answer"
                     + ", or say which of the " + start.size() + " columns to take by number, as in question=1,answer=2");
         }
         note.accept("there is no header line: the first column is taken as the question, the second as the answer");
@@ -128,6 +130,10 @@ final class CsvRows {
     /** R writes a table with the numbers of its rows before the values, and no name above them. */
     private static boolean hasRowNames(List<List<String>> first) {
         return first.size() > 1 && IntStream.range(1, first.size()).allMatch(i -> first.get(i).size() == first.getFirst().size() + 1 && first.get(i).getFirst().equals(Integer.toString(i)));
+    }
+
+    private String shown(List<String> record) {
+        return "\"" + RowParser.shortened(String.join(String.valueOf(dialect.separator()), record).replaceAll("\\s+", " ")) + "\"";
     }
 
     /** Of several columns of one name those after the first get their number into the name, unless it matters which is which. */

@@ -300,6 +300,12 @@ final class RowParser {
         if (row.named("input_ids")) {
             return new BadRow("is tokenized already ('input_ids'); its text is needed");
         }
+        if (row.named("columns") && row.named("data")) {
+            return new BadRow("is a whole table, its names under 'columns'; write it row by row (in pandas orient=\"records\")");
+        }
+        if (row.peek("row") instanceof Map<?, ?>) {
+            return new BadRow("has its columns inside 'row', as the Hugging Face server for data sets answers; the objects under 'row' are needed alone");
+        }
         if (row.named("role") && row.named("content") || row.named("from") && row.named("value")) {
             return singleMessage();
         }

@@ -181,6 +181,9 @@ class DataFormsTest {
         assertThat(examples(read("q0,a0\nq1,a1\n"))).hasSize(2);
         assertThat(examples(read("7,What is flu?,An infection.\n", StandardCharsets.UTF_8, columns("question", "2", "answer", "3"))))
                 .containsExactly(exchange("What is flu?", "An infection."));
+        Dataset names = read("Fever,Rest\nCold,Tea\n", StandardCharsets.UTF_8, columns("question", "1", "answer", "2"));
+        assertThat(examples(names)).containsExactly(exchange("Cold", "Tea"));
+        assertThat(names.summary().notes()).containsExactly("the first line, \"Fever,Rest\", is taken for the names of the columns");
         refused("7,What is flu?,An infection.\n", "without a header", "question=1,answer=2");
         refused("{\"Frage\": \"q\", \"A\": \"a\"}".getBytes(StandardCharsets.UTF_8), columns("system", "Frage", "text", "A"), "no use for 'Frage' as 'system'");
         refused("Once upon a time. There was a file\nof prose, and nothing else.\n", "neither JSON nor CSV", "Once upon a time");

@@ -128,7 +128,7 @@ class RowKindsTest {
         "{'messages': [{'role': 'assistant', 'tool_calls': [{'function': {'arguments': {}}}]}]}|function's name",
         "{'messages': [{'role': 'assistant', 'tool_calls': [{'function': {'name': 'f', 'arguments': 'x'}}]}]}|arguments|not JSON", "{'question': 'q', 'answer': 3}|'answer' is a number",
         "{'messages': [X], 'chat_template_kwargs': {'messages': []}}|'messages'", "{'text': 'a', 'Text': 'b'}|two columns|'Text'",
-        "{'instruction': 'i', 'output': 'o', 'kto_tag': false}|KTO", "{'message_id': '1', 'text': 'hi', 'role': 'prompter'}|single message",
+        "{'instruction': 'i', 'output': 'o', 'kto_tag': false}|KTO", "{'columns': ['question'], 'data': [['q']]}|whole table|records", "{'row_idx': 0, 'row': {'text': 'a'}}|inside 'row'", "{'message_id': '1', 'text': 'hi', 'role': 'prompter'}|single message",
     })
     void refusedByName(String rowAndParts) {
         String[] parts = rowAndParts.replace("X", EXCHANGE).replace('\'', '"').split("\\|");

@@ -198,7 +198,7 @@ public final class FinetuneCommand implements Callable<Integer> {
         private String answerTokens;
 
         @Option(names = "--chat", paramLabel = "QUESTION", description = "Train nothing: answer this question with the adapter that an earlier run left in "
-                + "--output.")
+                + "--output, without a chat template if it was trained without.")
         private String chat;
     }
 

@@ -205,6 +205,9 @@ class FinetunePipelineTest {
         Path one = Files.writeString(folder.resolve("one.jsonl"), "{\"Patient\": \"a\", \"Doctor\": \"b\"}\n");
         Path noAnswer = Files.writeString(folder.resolve("open.jsonl"), "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n");
         Path empty = Files.writeString(folder.resolve("empty.jsonl"), "");
+        Path german = Files.writeString(folder.resolve("german.csv"), "Frage;Antwort\na;b\n");
+        Run named = Run.of("--model", model.toString(), "--data", german.toString(), "--output", folder.resolve("out").toString());
+        assertThat(named.err()).contains(german.toString(), "[Frage, Antwort]", "say which to take", "--columns");
         for (Path bad : List.of(one, noAnswer, empty)) {
             Run run = Run.of("--model", model.toString(), "--data", bad.toString(), "--output", folder.resolve("out").toString());
             assertThat(run.exitCode()).as(bad.toString()).isEqualTo(1);

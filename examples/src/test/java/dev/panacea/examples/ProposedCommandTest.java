@@ -59,6 +59,8 @@ class ProposedCommandTest {
     void dataWithoutQuestionsLeaveItToThePerson() {
         assertThat(Question.toAsk(List.of(new Row("data.txt, line 1", new Example.Text("Once upon a time"))))).isEqualTo("Your question");
         assertThat(Question.toAsk(questions("$$$"))).isEqualTo("Your question");
+        assertThat(Question.toAsk(List.of(new Row("d.jsonl, line 1", new Example.PromptCompletion("What is flu? ->", " no"))))).as("what ends a plain prompt belongs to it")
+                .isEqualTo("What is flu? ->");
         assertThat(Question.toAsk(List.of(new Row("d.jsonl, line 1", new Example.PromptCompletion("Complete this sentence:", " no"))))).isEqualTo("Complete "
                 + "this sentence:");
     }
