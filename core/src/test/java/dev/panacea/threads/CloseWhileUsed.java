@@ -91,7 +91,7 @@ final class CloseWhileUsed {
             AtomicInteger right = new AtomicInteger();
             AtomicInteger refused = new AtomicInteger();
             together(IntStream.range(0, 3).<Callable<Void>>mapToObj(t -> () -> {
-                for (int i = 0; i < 10 * rounds; i++) {
+                for (int i = 0; i < computations * rounds / 2; i++) {
                     try {
                         require(Arrays.equals(generate.call(), expected), "wrong tokens");
                         right.incrementAndGet();
