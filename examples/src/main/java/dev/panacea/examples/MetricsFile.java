@@ -5,11 +5,13 @@ import com.fasterxml.jackson.databind.SerializationFeature;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dev.panacea.data.DatasetReader;
 import dev.panacea.kernels.PanaceaException;
 import dev.panacea.train.MemoryPlan;
 import dev.panacea.train.SftConfig;
 import dev.panacea.train.StepReport;
 import dev.panacea.train.TrainingResult;
+import java.nio.charset.Charset;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -80,6 +82,7 @@ final class MetricsFile {
         } else {
             node.put("num_train_epochs", t.numTrainEpochs()).putNull("max_steps");
         }
+        reading(node, s.reading());
         node.put("learning_rate", t.learningRate())
                 .put("lr_scheduler_type", t.lrSchedulerType().name().toLowerCase(Locale.ROOT))
                 .put("warmup_ratio", t.warmupRatio())
@@ -98,6 +101,13 @@ final class MetricsFile {
                 .put("eval_on_start", s.evalOnStart())
                 .put("answers", s.answers())
                 .put("answer_tokens", s.answerTokens());
+    }
+
+    /** As asked for: null is what was left to be found out. */
+    private static void reading(ObjectNode node, DatasetReader.Options asked) {
+        ObjectNode columns = node.putObject("columns");
+        asked.columns().forEach(columns::put);
+        node.put("encoding", asked.encoding().map(Charset::name).orElse(null)).put("separator", asked.separator().map(String::valueOf).orElse(null));
     }
 
     /** What was planned before the first step, and what the process had after the largest one. */

@@ -25,7 +25,7 @@ record Question(String text, int[] prompt, String reference, int[] stopTokens) {
     /** Characters that a person is asked to type, at most. */
     private static final int TYPED = 100;
     /** Letters, digits, and marks that mean nothing to a shell within double quotes. */
-    private static final String HARMLESS = "\\p{L}\\p{M}\\p{N} .,;:?()'/+=#>’‘“”–—…¿¡，。？！、：；（）「」-";
+    private static final String HARMLESS = "\\p{L}\\p{M}\\p{N} .,;:?()'/+=#>°±×€£’‘“”–—…¿¡，。？！、：；（）「」-";
     /** One line of letters, digits and harmless marks; an option or a file of options is no question. */
     private static final Pattern TYPEABLE = Pattern.compile("[\\p{L}\\p{N}][" + HARMLESS + "]*");
 

@@ -45,6 +45,7 @@ class ProposedCommandTest {
         assertThat(Question.toAsk(questions("x ".repeat(100), "What does `rm -rf $HOME` do?", "--help me please", "Is a fever of 39\nbad?\n", "Another "
                 + "one?"))).isEqualTo("Is a fever of 39 bad?");
         assertThat(Question.toAsk(questions("no", "I’ve had it for days"))).isEqualTo("I’ve had it for days");
+        assertThat(Question.toAsk(questions("Fever of 39 °C since Monday, 5 ± 1 µg for £3?"))).isEqualTo("Fever of 39 °C since Monday, 5 ± 1 µg for £3?");
     }
 
     @Test

@@ -44,7 +44,8 @@ class ReportsTest {
     }
 
     private static RunRecord run(List<StepReport> steps, double after, OptionalDouble bleu, OptionalLong memory, RunRecord.Model model, String text) {
-        FinetuneSettings settings = new FinetuneSettings("cpu", Optional.empty(), Optional.of(Path.of("rows.csv")), Optional.empty(), DatasetReader.Options.DETECT, new OutputFolder(Path.of("out")),
+        FinetuneSettings settings = new FinetuneSettings("cpu", Optional.empty(), Optional.of(Path.of("rows.csv")), Optional.empty(),
+                DatasetReader.Options.DETECT.withColumns(Map.of("question", "Frage")), new OutputFolder(Path.of("out")),
                 new LoraConfig(8, 16, List.of("q_proj", "v_proj"), false), Optional.empty(), SftConfig.builder().maxSteps(steps.size()).build(), true, 16, 128);
         Map<String, Duration> phases = new LinkedHashMap<>();
         phases.put("find_model", Duration.ofMillis(1500));
@@ -93,6 +94,9 @@ class ReportsTest {
         assertThat(m.at("/settings/max_steps").asInt()).isEqualTo(40);
         assertThat(m.at("/settings/device").asText()).isEqualTo("cpu");
         assertThat(m.at("/settings/num_train_epochs").isNull()).isTrue();
+        assertThat(m.at("/settings/columns/question").asText()).isEqualTo("Frage");
+        assertThat(m.at("/settings/encoding").isNull()).isTrue();
+        assertThat(m.at("/settings/separator").isNull()).isTrue();
         assertThat(m.at("/settings/target_modules/1").asText()).isEqualTo("v_proj");
     }
 
