@@ -6,6 +6,7 @@ import dev.panacea.llama.Quantization;
 import dev.panacea.optim.OptimizerType;
 import dev.panacea.train.MemoryPlan;
 import dev.panacea.train.SftConfig;
+import dev.panacea.train.StepReport;
 import java.time.Duration;
 import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
@@ -187,8 +188,9 @@ final class ReportFile {
         row("Length of the run", (t.maxSteps() > 0 ? "" : trimmed(t.numTrainEpochs()) + (t.numTrainEpochs() == 1 ? " epoch, " : " epochs, "))
                 + Figures.count(run.training().steps().size(), "step"));
         row("Batch", Figures.batch(t) + ", up to " + Figures.count(t.maxSeqLength(), "token") + " each");
-        row("Learning rate", Figures.format("%s, %s schedule, %.0f %% warm-up", Figures.rate(t.learningRate()),
-                t.lrSchedulerType().name().toLowerCase(Locale.ROOT), 100 * t.warmupRatio()));
+        int warmup = t.warmupSteps(run.training().steps().stream().mapToInt(StepReport::totalSteps).max().orElse(0));
+        row("Learning rate", Figures.rate(t.learningRate()) + ", " + t.lrSchedulerType().name().toLowerCase(Locale.ROOT) + " schedule"
+                + (warmup > 0 ? " after a warm-up of " + Figures.count(warmup, "step") : ", no warm-up"));
         row("AdamW", "β " + trimmed(t.adamBeta1()) + " and " + trimmed(t.adamBeta2()) + ", weight decay " + trimmed(t.weightDecay()) + ", clipping at "
                 + trimmed(t.maxGradNorm())
                 + (t.optim() == OptimizerType.ADAMW_8BIT ? ", moments in 8 bits" : ""));

@@ -119,6 +119,13 @@ class ReportsTest {
                 "linear layers quantized to NF4", "40 steps", "<svg", "planned 710 MB, measured 700 MB; one step 430 MB, without gradient checkpointing", "12,000 at 400 per second");
     }
 
+    /** 3 % of 40 steps are two begun steps, of one step none. */
+    @Test
+    void reportTellsTheWarmUpThatThereWas() {
+        assertThat(ReportFile.html(ordinary("tiny"))).contains("cosine schedule after a warm-up of 2 steps");
+        assertThat(ReportFile.html(run(List.of(step(1, 1, 3)), 2.9, OptionalDouble.empty(), OptionalLong.empty(), "tiny"))).contains("cosine schedule, no warm-up");
+    }
+
     @Test
     void oneIsNotPlural() {
         String html = ReportFile.html(run(List.of(step(1, 1, 3)), 2.9, OptionalDouble.empty(), OptionalLong.empty(), "tiny"));
