@@ -269,7 +269,7 @@ final class Operators {
             case Str s -> {
                 if (item instanceof Str t) {
                     budget.work(s.length() >> 3);
-                    return s.text.contains(t.text);
+                    return new Search(budget, t.text).next(s.text, 0) >= 0;
                 }
                 throw new JinjaException("'in <string>' requires string as left operand, not " + Values.typeName(item));
             }

@@ -4,6 +4,7 @@ import dev.panacea.jinja.Values.ListValue;
 import dev.panacea.jinja.Values.TupleValue;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.Collections;
 import java.util.Iterator;
 import java.util.List;
@@ -116,7 +117,8 @@ final class StringMethods {
 
     /** @param chars what is stripped; null for white space */
     static Str strip(Str s, Str chars, boolean left, boolean right) {
-        IntPredicate goes = chars == null ? PythonChars::isSpace : c -> chars.text.indexOf(c) >= 0;
+        // A set, as both may be long.
+        IntPredicate goes = chars == null ? PythonChars::isSpace : chars.text.codePoints().collect(BitSet::new, BitSet::set, BitSet::or)::get;
         int start = 0;
         int end = s.length();
         while (left && start < end && goes.test(s.text.codePointAt(start))) {
@@ -141,10 +143,11 @@ final class StringMethods {
             throw new JinjaException("empty separator");
         }
         String t = s.text;
+        Search search = separator == null ? null : new Search(budget, separator.text);
         if (!fromRight) {
             int from = 0;
             if (separator != null) {
-                for (int at = t.indexOf(separator.text); at >= 0 && left > 0; at = t.indexOf(separator.text, from), left--) {
+                for (int at = search.next(t, 0); at >= 0 && left > 0; at = search.next(t, from), left--) {
                     parts.add(piece(s, from, at));
                     from = at + separator.length();
                 }
@@ -161,7 +164,7 @@ final class StringMethods {
         }
         int to = t.length();
         if (separator != null) {
-            for (int at = t.lastIndexOf(separator.text); at >= 0 && left > 0; at = to < separator.length() ? -1 : t.lastIndexOf(separator.text, to - separator.length()), left--) {
+            for (int at = search.last(t, to); at >= 0 && left > 0; at = to < separator.length() ? -1 : search.last(t, to - separator.length()), left--) {
                 parts.add(piece(s, at + separator.length(), to));
                 to = at;
             }
@@ -222,13 +225,14 @@ final class StringMethods {
         return from > n || from > to ? null : new int[] {s.unit((int) from), s.unit((int) to)};
     }
 
-    private static Object startsOrEnds(Str s, boolean starts, Args.Bound a) {
+    private Object startsOrEnds(Str s, boolean starts, Args.Bound a) {
         int[] part = part(s, a);
         List<Object> wanted = a.get(0) instanceof TupleValue t ? t.items : List.of(a.string(0));
         for (Object w : wanted) {
             if (!(w instanceof Str x)) {
                 throw new JinjaException("tuple for " + a.function() + " must only contain str, not " + Values.typeName(w));
             }
+            budget.work(x.length());
             if (part != null && part[1] - part[0] >= x.length() && s.text.startsWith(x.text, starts ? part[0] : part[1] - x.length())) {
                 return true;
             }
@@ -236,16 +240,17 @@ final class StringMethods {
         return false;
     }
 
-    private static Object find(Str s, String name, Args.Bound a) {
+    private Object find(Str s, String name, Args.Bound a) {
         int[] part = part(s, a);
         String wanted = a.string(0).text;
+        Search search = new Search(budget, wanted);
         int at = -1;
         if (part != null) {
             if (name.startsWith("r")) {
-                at = part[1] < wanted.length() ? -1 : s.text.lastIndexOf(wanted, part[1] - wanted.length());
+                at = part[1] < wanted.length() ? -1 : search.last(s.text, part[1] - wanted.length());
                 at = at < part[0] ? -1 : at;
             } else {
-                at = s.text.indexOf(wanted, part[0]);
+                at = search.next(s.text, part[0]);
                 at = at + wanted.length() > part[1] ? -1 : at;
             }
         }
@@ -255,7 +260,7 @@ final class StringMethods {
         return at < 0 ? -1L : (long) s.text.codePointCount(0, at);
     }
 
-    private static Object count(Str s, Args.Bound a) {
+    private Object count(Str s, Args.Bound a) {
         int[] part = part(s, a);
         String wanted = a.string(0).text;
         if (part == null) {
@@ -265,7 +270,8 @@ final class StringMethods {
             return s.text.codePointCount(part[0], part[1]) + 1L;
         }
         long n = 0;
-        for (int at = s.text.indexOf(wanted, part[0]); at >= 0 && at + wanted.length() <= part[1]; at = s.text.indexOf(wanted, at + wanted.length())) {
+        Search search = new Search(budget, wanted);
+        for (int at = search.next(s.text, part[0]); at >= 0 && at + wanted.length() <= part[1]; at = search.next(s.text, at + wanted.length())) {
             n++;
         }
         return n;
@@ -284,11 +290,12 @@ final class StringMethods {
             out.append(s, from, s.length());
             return (left > 0 ? out.append(by) : out).toStr();
         }
-        int at = s.text.indexOf(old.text);
+        Search search = new Search(budget, old.text);
+        int at = search.next(s.text, 0);
         if (at < 0) {
             return s;
         }
-        for (; at >= 0 && left > 0; at = s.text.indexOf(old.text, from), left--) {
+        for (; at >= 0 && left > 0; at = search.next(s.text, from), left--) {
             out.append(s, from, at).append(by);
             from = at + old.length();
         }
@@ -367,11 +374,12 @@ final class StringMethods {
         return out.toStr();
     }
 
-    private static Object partition(Str s, Str separator, boolean last) {
+    private Object partition(Str s, Str separator, boolean last) {
         if (separator.isEmpty()) {
             throw new JinjaException("empty separator");
         }
-        int at = last ? s.text.lastIndexOf(separator.text) : s.text.indexOf(separator.text);
+        Search search = new Search(budget, separator.text);
+        int at = last ? search.last(s.text, s.length()) : search.next(s.text, 0);
         if (at < 0) {
             return new TupleValue(last ? List.of(Str.EMPTY, Str.EMPTY, s) : List.of(s, Str.EMPTY, Str.EMPTY));
         }

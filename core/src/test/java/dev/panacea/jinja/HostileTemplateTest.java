@@ -54,6 +54,43 @@ class HostileTemplateTest {
         }
     }
 
+    /** What a simple search does not finish: it compares half of the text at every place. */
+    @ParameterizedTest
+    @ValueSource(strings = {"s.find(t ~ 'b')", "s.rfind('b' ~ t)", "s.count(t ~ 'b')", "(t ~ 'b') in s", "s.replace(t ~ 'b', '')", "s.split(t ~ 'b')", "s.rsplit('b' ~ t)", "s.partition(t ~ 'b')",
+        "s.rpartition('b' ~ t)", "s.strip('c' * 1000000 ~ 'a')", "s.startswith((t ~ 'b',) * 20000)"})
+    void aSearchIsBounded(String search) {
+        String template = "{% set t = 'a' * 500000 %}{% set s = 'a' * 1000000 %}{% if " + search + " %}{% endif %}";
+        if (search.contains("20000")) {
+            assertThatThrownBy(() -> render(template)).isInstanceOf(JinjaException.class);
+        } else {
+            assertThat(render(template)).isEmpty();
+        }
+    }
+
+    /** Texts of two letters, in which what is wanted overlaps itself: all places are those of a simple search. */
+    @Test
+    void aLongTextIsFoundWhereAShortOneWouldBe() {
+        Random random = new Random(5);
+        for (int n = 0; n < 2000; n++) {
+            String text = letters(random, 200 + random.nextInt(200));
+            int start = random.nextInt(100);
+            String wanted = random.nextInt(3) == 0 ? letters(random, 65 + random.nextInt(40)) : text.substring(start, start + 65 + random.nextInt(30));
+            Search search = new Search(new Budget(), wanted);
+            int place = random.nextInt(text.length() + 1);
+            assertThat(search.next(text, place)).isEqualTo(text.indexOf(wanted, place));
+            assertThat(search.last(text, place)).isEqualTo(text.lastIndexOf(wanted, place));
+        }
+    }
+
+    private static String letters(Random random, int length) {
+        int period = 1 + random.nextInt(5);
+        StringBuilder text = new StringBuilder();
+        for (int i = 0; i < length; i++) {
+            text.append(i >= period && random.nextInt(40) > 0 ? text.charAt(i - period) : random.nextBoolean() ? 'a' : 'b');
+        }
+        return text.toString();
+    }
+
     /** A namespace is the one thing that can hold itself. */
     @Test
     void whatHoldsItselfIsPrintedOnce() {
