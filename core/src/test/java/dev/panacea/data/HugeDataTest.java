@@ -38,7 +38,7 @@ class HugeDataTest {
         "`{\"text\":\"a\"}\n`!`{\"text\":\"a\"}\n`! 2000000 !`` !`a third of Java's memory`",
         "`question,answer\nq,a\n\"q,`!`a,b\n`! 4000000 !`` !`line 3: the row that begins here is longer`",
         "`messages\n\"[`!`[],`! 4000000 !`[]]\"`!`longer than`",
-        "`,`!`,`! 20000000 !`` !`neither JSON nor CSV`",
+        "`,`!`,`! 20000000 !`` !`line 1: more than 10000 values in a row`",
         "`question,answer\n`!`,\n`! 10000000 !`` !`no rows`",
         "`a`!`a`! 30000000 !`` !`neither JSON nor CSV`",
     })
